@@ -1,0 +1,1 @@
+"""Sources, the label clock, ticks and spans, the contract and content digests."""

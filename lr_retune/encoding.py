@@ -1,0 +1,83 @@
+"""Raw values to model inputs: the one rule that training, judging and serving share.
+
+A copy of this file travels inside every model folder, and the served model loads that copy, so a
+served answer is computed by the very code that the judge used. Hence: numpy and the standard
+library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def level(value: Any) -> str | None:
+    """Canonical text of one category value; None when it is missing.
+
+    ``3``, ``3.0`` and ``"3"`` are the same level: a column of integers with one null arrives as
+    floats from pandas and as text from CSV.
+
+    >>> level(3.0), level("3"), level(None), level(""), level(True)
+    ('3', '3', None, None, 'True')
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value))
+    if isinstance(value, (float, np.floating)):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def codes(values: Iterable[Any], levels: Sequence[str]) -> np.ndarray:
+    """Category values to float codes, shape ``(n,)``; missing and unseen levels are NaN.
+
+    >>> codes(["b", None, "new", "a"], ["a", "b"]).tolist()
+    [1.0, nan, nan, 0.0]
+    """
+    table = {name: float(code) for code, name in enumerate(levels)}
+    return np.array(
+        [math.nan if (key := level(v)) is None else table.get(key, math.nan) for v in values],
+        dtype=np.float64,
+    )
+
+
+def numbers(values: Any) -> np.ndarray:
+    """Numeric values to float64, shape ``(n,)``; null and infinite values are NaN.
+
+    Raises
+    ------
+    ValueError
+        If a value is not a number.
+    """
+    array = np.asarray(values)
+    if array.dtype == object:
+        array = np.array([math.nan if v is None else float(v) for v in array], dtype=np.float64)
+    array = array.astype(np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
+
+
+def matrix(columns: Mapping[str, Any], features: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Model input, shape ``(n_rows, n_features)``, in the order of ``features``.
+
+    Parameters
+    ----------
+    columns
+        Column name to values.
+    features
+        ``{"name": …, "kind": "number" | "category", "levels": [...]}`` per feature.
+    """
+    parts = [
+        codes(columns[f["name"]], f["levels"])
+        if f["kind"] == "category"
+        else numbers(columns[f["name"]])
+        for f in features
+    ]
+    return np.column_stack(parts) if parts else np.empty((0, 0))

@@ -1,0 +1,1 @@
+"""Kinds of models: each library at home in one module."""

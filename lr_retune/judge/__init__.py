@@ -1,0 +1,1 @@
+"""Paired comparison, gates and attribution arithmetic; all pure."""

@@ -1,0 +1,559 @@
+"""The glossary: what rooms hand to each other, and what a plug-in must offer. Read it first.
+
+Losses are "lower is better" everywhere in here; times are UTC-aware; spans are half-open.
+Everything that enters a digest goes through `canonical`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lr_retune.config import Config
+
+Action = Literal["keep", "fix_feed", "refit", "search", "rollback", "ask"]
+Outcome = Literal["kept", "held", "rejected", "inconclusive", "promoted", "rolled_back", "suggested", "awaiting_approval"]
+Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
+TrialState = Literal["complete", "pruned", "diverged", "starved", "failed"]
+Role = Literal["candidate", "control", "fixed"]
+Files = Mapping[str, bytes]  # a model folder: relative name → content
+
+TRAINING_ACTIONS: tuple[Action, ...] = ("refit", "search")
+
+
+# ── canonical form ────────────────────────────────────────────────────────────────────────────────
+def plain(value: Any) -> Any:
+    """Records, times and numpy values to what JSON knows; a non-finite number becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        shown = (f for f in dataclasses.fields(value) if not f.metadata.get("outside"))
+        return {f.name: plain(getattr(value, f.name)) for f in shown}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def canonical(value: Any) -> str:
+    """One text for one content: sorted keys, no spaces, no non-finite numbers.
+
+    >>> canonical({"b": float("nan"), "a": (1, 2.5)})
+    '{"a":[1,2.5],"b":null}'
+    """
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_digest(value: Any) -> str:
+    """sha256 of the canonical form, 64 hex digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def files_digest(files: Files) -> str:
+    """sha256 over the sha256 of every file of a model folder: the identity of a model."""
+    return content_digest({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+
+
+def iso(time: datetime) -> str:
+    """ISO 8601 in UTC with offset."""
+    return time.astimezone(UTC).isoformat()
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC, exact."""
+    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open time span [start, end)."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start > self.end:
+            raise ValueError(f"start <= end must hold, got {self.start} > {self.end}")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature as the first training saw it."""
+
+    name: str
+    kind: Literal["number", "category"]
+    levels: tuple[str, ...] = ()  # category codes, in order of first appearance; never reordered
+    low: float | None = None  # 0.1 % quantile of numbers
+    high: float | None = None  # 99.9 % quantile
+    median: float | None = None
+    null_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the feed promised: checked before anything else, and the code book of categories."""
+
+    version: int
+    columns: tuple[Column, ...]
+    rows: int  # learned on that many
+
+    @property
+    def features(self) -> list[dict[str, Any]]:
+        """What `encoding.matrix` needs to know."""
+        return [{"name": c.name, "kind": c.kind, "levels": list(c.levels)} for c in self.columns]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """Positions of category columns."""
+        return tuple(i for i, c in enumerate(self.columns) if c.kind == "category")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Encoded rows of one span, in stable time order; arrays share their first axis."""
+
+    x: np.ndarray  # (n, n_features) float64; category codes; NaN = missing, unseen or infinite
+    y: np.ndarray  # (n,) float64; NaN = label not known at as_of
+    time: np.ndarray  # (n,) int64 microseconds UTC
+    tick: np.ndarray  # (n,) int64 microseconds UTC: start of the row's tick
+    weight: np.ndarray | None = None  # (n,) float64
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Rows by boolean mask, indices or slice."""
+        weight = None if self.weight is None else self.weight[which]
+        return Rows(self.x[which], self.y[which], self.time[which], self.tick[which], weight)
+
+    def labelled(self) -> Rows:
+        """Only rows whose label is known."""
+        return self.take(~np.isnan(self.y))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A window of data as steps pass it on: spans and digest, never frames."""
+
+    as_of: datetime
+    horizon: datetime  # labels are complete before it
+    train: Span
+    valid: Span
+    holdout: Span
+    contract: Contract  # of the challenger: the champion's columns, levels and ranges learned anew
+    rows: Mapping[str, int]  # span name → labelled rows
+    digest: str  # content of the rows of all three spans, labels as known at as_of
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way in which the feed broke its contract."""
+
+    code: str  # missing_column, retyped_column, all_null, …
+    column: str | None
+    what: str  # with figures
+    fix: str
+    matters: bool  # blocks: the column carries importance, or the whole feed is hit
+
+
+# ── observation ───────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class TickLoss:
+    """The champion's loss on one tick, labels as known at as_of."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    matured: int  # rows whose label is known
+    loss: float | None  # None without matured rows
+    mature: bool = True  # labels complete enough to be counted
+
+
+@dataclass(frozen=True, slots=True)
+class LossEvidence:
+    """Current loss against the promise, judged by the spread between ticks."""
+
+    value: float  # mean of the mature ticks' losses since the champion was judged
+    low: float  # 90 % interval from the spread between ticks
+    high: float
+    promised: float
+    spread: float  # standard deviation of a tick's loss, robust
+    cusum: float  # in units of spread
+    since: datetime | None  # estimated start of the change, where cusum > 0
+    alarm: bool  # significant: cusum above h
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """One column (or the score) of the current rows against the reference."""
+
+    column: str
+    method: Literal["wasserstein", "jensenshannon"]
+    statistic: float  # Evidently's figure
+    robust: float  # the verdict's figure: IQR scale, winsorised
+    threshold: float
+    importance: float  # share of the champion's importance; 1 for the score
+    drifted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One observation. Everything `decide` may know, apart from history and policy."""
+
+    as_of: datetime
+    champion: str  # digest
+    horizon: datetime | None
+    rows: int  # rows of the watched ticks
+    matured_rows: int
+    positives: int | None  # binary tasks: matured positives
+    ticks: tuple[TickLoss, ...]
+    loss: LossEvidence | None  # None: not enough matured ticks
+    drift: tuple[ColumnDrift, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    alias_moved: str | None = None  # what the registry says where the ledger says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, with a code that scripts and `explain` know and a sentence for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is worth doing."""
+
+    id: str
+    action: Action
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """One ledger entry as the policy sees it."""
+
+    id: str
+    as_of: datetime
+    action: Action
+    codes: tuple[str, ...]  # reason codes
+    outcome: Outcome | None = None  # None: not settled
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The ledger of one model, cut at as_of: replay sees no future."""
+
+    decisions: tuple[PastDecision, ...] = ()
+    born: datetime | None = None  # as_of of bootstrap or adoption
+
+    @property
+    def last_settled(self) -> datetime | None:
+        """When a challenger was last judged, whatever the verdict; birth counts."""
+        judged = [d.as_of for d in self.decisions if d.outcome in ("rejected", "inconclusive", "promoted")]
+        return max([*judged, *([self.born] if self.born else [])], default=None)
+
+    @property
+    def last_search(self) -> datetime | None:
+        """When the rate was last searched, whatever came of it; birth counts."""
+        searched = [d.as_of for d in self.decisions if d.action == "search" and d.outcome in ("rejected", "inconclusive", "promoted")]
+        return max([*searched, *([self.born] if self.born else [])], default=None)
+
+
+# ── search ────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where a hyper-parameter may lie; a wall."""
+
+    low: float
+    high: float
+    log: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Counted work; the same on every machine."""
+
+    fits: int = 0
+    steps: int = 0  # rounds or epochs
+    row_steps: int = 0  # steps x training rows
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.fits + other.fits, self.steps + other.steps, self.row_steps + other.row_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One fit of one learning rate."""
+
+    number: int
+    role: Role
+    learning_rate: float
+    schedule: str
+    loss: float | None  # the user's metric as a loss, on valid, at `steps`; None unless complete
+    steps: int  # steps to serve: where the curve was lowest
+    state: TrialState
+    curve: tuple[float, ...] = field(default=(), repr=False)  # valid loss after each step trained
+    cost: Cost = Cost()
+    note: str = ""  # why it failed, which cap would do
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A fitted, saved model that may be judged."""
+
+    model: str  # digest of its files
+    learning_rate: float
+    schedule: str
+    steps: int
+    loss: float  # on valid
+    size: int  # bytes of its native file
+    importance: Mapping[str, float]  # feature → share, sums to 1
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """What tune hands to the judge."""
+
+    family: str
+    strategy: str
+    step_unit: str
+    challenger: Candidate | None  # None: every trial failed
+    control: Candidate | None  # the champion's rate on the same fresh data
+    fixed: Candidate | None  # the family's default rate: a permanent row, eligible only inside the user's range
+    trials: tuple[Trial, ...]
+    at_wall: Literal["low", "high"] | None = None  # the winner stands at the user's wall
+    same_rate: bool = False  # the challenger carries the champion's rate
+    cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed
+    timing: Mapping[str, float] = field(default_factory=dict, metadata={"outside": True})
+
+
+# ── judgement and state ───────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One gate's answer. Nothing but all-PASS promotes."""
+
+    gate: str
+    code: str  # LRR101 …
+    status: Status
+    reason: str
+    effect: float | None = None  # relative gain of the challenger, positive is better
+    low: float | None = None  # 90 % interval of the effect
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model in production, as the ledger knows it."""
+
+    name: str
+    model: str  # digest of its files
+    family: str
+    learning_rate: float
+    schedule: str
+    steps: int
+    importance: Mapping[str, float]
+    contract: Contract
+    promised: float  # loss on the holdout that judged it
+    promised_ticks: tuple[float, ...]  # the same per tick
+    reference: Span  # that holdout: never seen in training
+    decision: str  # id of the decision that made it champion
+    epoch: int  # fencing token: how often the head has moved
+    version: str | None = field(default=None, metadata={"outside": True})  # MLflow's number
+    run_id: str | None = field(default=None, metadata={"outside": True})
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutScores:
+    """The judge's evidence: identical, untouched rows, scored by all arms."""
+
+    y: np.ndarray  # (n,)
+    tick: np.ndarray  # (n,) int64
+    champion: np.ndarray  # (n,) or (n, n_classes)
+    challenger: np.ndarray
+    control: np.ndarray | None = None
+    fixed: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts on one challenger, with the holdout losses behind them."""
+
+    verdicts: tuple[Verdict, ...]
+    losses: Mapping[str, float]  # champion, challenger, control, fixed: loss on the holdout
+    challenger_ticks: tuple[float, ...] = ()  # the challenger's loss per holdout tick: its promise
+    attribution: Mapping[str, float | None] = field(default_factory=dict)  # data, rate: relative gains
+
+    @property
+    def status(self) -> Status:
+        """ERROR, then FAIL, then INCONCLUSIVE outrank PASS; no verdict is no PASS."""
+        found = {v.status for v in self.verdicts}
+        order: tuple[Status, ...] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
+        return next((s for s in order if s in found), "INCONCLUSIVE")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one call of the main path found and did."""
+
+    outcome: Outcome
+    facts: Facts
+    decision: Decision
+    champion: Champion  # after the call
+    plan: Plan | None = None
+    result: TuneResult | None = None
+    judgement: Judgement | None = None
+    run_id: str | None = field(default=None, metadata={"outside": True})
+
+
+# ── what a plug-in offers ─────────────────────────────────────────────────────────────────────────
+@runtime_checkable
+class Source(Protocol):
+    """Rows of one feed. Built as ``factory(config)``."""
+
+    def schema(self, as_of: datetime) -> Mapping[str, str]:
+        """Column name → Arrow type name, from files that hold a row before ``as_of``."""
+
+    def read(self, columns: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
+        """Rows with start <= time < end in stable time order; time columns as timestamp[us, UTC]."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitData:
+    """What a fit may see: encoded train and valid rows, and how to score the curve."""
+
+    train: Rows
+    valid: Rows
+    task: str
+    categorical: tuple[int, ...]
+    objective: str  # the user's metric name: the family derives its default objective from it
+    curve_loss: Callable[[np.ndarray, np.ndarray], float]  # (y, score) → proper loss, lower is better
+    quantile: float = 0.5
+
+
+class FittedModel(Protocol):
+    """A model that can be served."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Scores, shape ``(n,)``: probabilities of the positive class, or values."""
+
+    def importance(self) -> np.ndarray:
+        """Shares per feature, shape ``(n_features,)``, summing to 1 (all 0 for a constant model)."""
+
+    def files(self) -> dict[str, bytes]:
+        """Native files; no pickle."""
+
+
+class Fits(Protocol):
+    """Live fits on one shared data set; strategies know nothing else about a library."""
+
+    def add(self, learning_rate: float) -> int:
+        """Start another fit and return its handle."""
+
+    def advance(self, which: Sequence[int], steps: int) -> list[np.ndarray]:
+        """Train on; per fit the valid curve losses after each new step (shorter if it cannot go on)."""
+
+    def set_rate(self, which: int, learning_rate: float) -> None:
+        """Change the rate from the next step on (schedules)."""
+
+    def score(self, which: int, steps: int) -> np.ndarray:
+        """Scores of the valid rows with the first ``steps`` steps, shape ``(n_valid,)``."""
+
+    def drop(self, which: int) -> None:
+        """Free a fit's memory."""
+
+    def finish(self, which: int, steps: int) -> FittedModel:
+        """The fit cut back to its first ``steps`` steps, ready to serve."""
+
+    @property
+    def baseline(self) -> float:
+        """Curve loss on valid of the best constant learned on train."""
+
+    @property
+    def train_rows(self) -> int:
+        """Rows trained on: the unit of counted work."""
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A kind of model whose learning rate is searched. Built as ``factory(params, threads)``."""
+
+    name: str
+    step_unit: str  # rounds, epochs
+    default_rate: float  # the permanent "fixed" row
+    default_range: Range
+
+    def start(self, data: FitData, *, seed: int) -> Fits:
+        """Bin or transform once; fits are added afterwards."""
+
+    def load(self, files: Files) -> FittedModel:
+        """A model from its native files, whose digest the caller has checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """The limits a strategy keeps."""
+
+    space: Range
+    points: int
+    max_steps: int
+    patience: int
+    seed: int
+    loss: Callable[[np.ndarray], float]  # valid scores → the user's metric as a loss
+    progress: Callable[[str], None] = lambda _message: None
+
+
+class Strategy(Protocol):
+    """Pure search code over live fits; returns its trials, all with role ``candidate``."""
+
+    def __call__(self, fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
+        """Trials with their handles; losing fits may already be dropped."""
+
+
+class Gate(Protocol):
+    """One question about a challenger."""
+
+    def __call__(self, scores: HoldoutScores, result: TuneResult, config: Config) -> Verdict:
+        """A verdict; never raises for data, answers ERROR or INCONCLUSIVE instead."""
+
+
+class Registry(Protocol):
+    """Where models are registered and aliases point; MLflow or memory."""
+
+    def find(self, name: str, decision: str) -> str | None:
+        """The version already registered for a decision id, or None."""
+
+    def register(self, name: str, record: Mapping[str, Any], files: Files) -> tuple[str, str | None]:
+        """Register a model's files for ``record["decision"]["id"]``; (version, run id)."""
+
+    def alias(self, name: str, alias: str) -> str | None:
+        """The version an alias points at, or None."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias at a version."""

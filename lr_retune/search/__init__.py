@@ -1,0 +1,1 @@
+"""Strategies over live fits; they know no library."""

@@ -1,0 +1,1 @@
+"""The ledger, the registry and the promotion protocol."""

@@ -1,0 +1,1 @@
+"""Ticks' losses, drift and the policy: facts in, decision out."""

@@ -1,0 +1,1 @@
+"""Prefect flows: schedule, retries, events; no logic of their own."""
