@@ -27,24 +27,35 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
 
 from lr_retune.errors import ConfigError
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 ENV_PREFIX = "LR_RETUNE__"
-MAX_BYTES = 1_000_000  # a configuration is a page, not a data set
+MAX_BYTES = 100_000  # a configuration is a page, not a data set
+MAX_DEPTH = 20  # tables in tables: ours go three deep
+MAX_DURATION = timedelta(days=36_500)  # a century; calendars end at year 1
+_DEEP = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+\s*\.\s*){{{MAX_DEPTH}}}")
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = r"^\d+(s|min|h|d|w)$"
+_DURATION = r"^[0-9]{1,10}(s|min|h|d|w)$"
+_PASSWORD = re.compile(
+    r"://[^/@\s]*:[^@]*@|[?&;][^=&;]*(?:password|passwd|pwd|secret|token|access_?key)[^=&;]*=(?!&|;|$)", re.IGNORECASE
+)
 
 
 def parse_duration(value: Any) -> Any:
     """``"28d"`` to a timedelta; units s, min, h, d, w."""
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"(\d+)(s|min|h|d|w)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('must be a whole number and a unit (s, min, h, d, w), such as "28d"')
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    if not isinstance(value, timedelta):
+        if not (isinstance(value, str) and (match := re.fullmatch(_DURATION, value))):
+            raise ValueError('must be a whole number and a unit (s, min, h, d, w), such as "28d"')
+        if (seconds := int(value.removesuffix(match[1])) * _UNITS[match[1]]) > MAX_DURATION.total_seconds():
+            raise ValueError(f"must be at most {MAX_DURATION.days:,} days")
+        return timedelta(seconds=seconds)
+    if value < timedelta(0) or value % timedelta(seconds=1):
+        raise ValueError("must be whole seconds, and not negative")
+    return value
 
 
 def format_duration(value: timedelta) -> str:
@@ -67,21 +78,25 @@ Duration = Annotated[
 
 
 def _secret(value: Any) -> Any:
-    """A literal password never stands in the file."""
-    if isinstance(value, str) and re.search(r"://[^/@\s]*:[^/@\s]+@", value):
+    """A literal password or token never stands in the file."""
+    if isinstance(value, str) and _PASSWORD.search(value):
         raise ValueError('must not hold a password; write "env:NAME" or "file:PATH" instead')
     return value
 
 
-Uri = Annotated[str, BeforeValidator(_secret)]
+Uri = Annotated[str, BeforeValidator(_secret), Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]  # of a column or a plug-in
+
+
+def law(path: str, text: str) -> PydanticCustomError:
+    """The error of a law that spans several keys, told at the key that should change."""
+    return PydanticCustomError("law", "{text}", {"text": text, "path": path})
 
 
 class Section(BaseModel):
     """Strict, frozen, no unknown keys, finite numbers only."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Schedule(Section):
@@ -111,26 +126,37 @@ class Schedule(Section):
 class Data(Section):
     """Where rows come from and what their columns mean."""
 
-    source: str = "parquet"
-    path: str
-    time: str
-    label: str
-    label_time: str | None = None
+    source: Name = "parquet"
+    path: Uri
+    time: Name
+    label: Name
+    label_time: Name | None = None
     label_delay: Duration | None = None
-    exclude: tuple[str, ...] = Field(default=(), strict=False)
-    features: tuple[str, ...] | None = Field(default=None, strict=False)
-    categorical: tuple[str, ...] = Field(default=(), strict=False)
-    id: str | None = None
-    score: str | None = None
-    weight: str | None = None
+    exclude: tuple[Name, ...] = Field(default=(), strict=False)
+    features: tuple[Name, ...] | None = Field(default=None, strict=False, min_length=1)
+    categorical: tuple[Name, ...] = Field(default=(), strict=False)
+    id: Name | None = None
+    score: Name | None = None
+    weight: Name | None = None
     lookback: Duration = timedelta(0)
 
     @model_validator(mode="after")
     def _one_label_clock(self) -> Self:
         if self.label_time is not None and self.label_delay is not None:
-            raise ValueError("label_time and label_delay exclude each other: keep one")
-        if self.features is not None and (both := set(self.features) & set(self.exclude)):
-            raise ValueError(f"features and exclude must not share columns, both name {sorted(both)}")
+            raise law("data.label_delay", "label_time and label_delay exclude each other: keep one")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        roles = "time, label, label_time, id, score and weight"
+        if doubled := sorted({name for name in self.roles if self.roles.count(name) > 1}):
+            raise law("data", f"{roles} must be different columns, {doubled} has two of these roles")
+        if both := sorted({*(self.features or ()), *self.categorical} & set(self.roles)):
+            raise law("data", f"features and categorical must not name {roles}, both name {both}")
+        if both := sorted(set(self.features or ()) & set(self.exclude)):
+            raise law("data.features", f"must not share columns with exclude, both name {both}")
+        if self.features is not None and (more := sorted(set(self.categorical) - set(self.features))):
+            raise law("data.categorical", f"must be among features, {more} is not")
         return self
 
     @property
@@ -183,9 +209,7 @@ REGRESSION_METRICS = ("mae", "rmse", "wape", "poisson", "pinball")
 class Metric(Section):
     """What good means to the user."""
 
-    name: Literal[
-        "log_loss", "brier", "pr_auc", "roc_auc", "cost", "mae", "rmse", "wape", "poisson", "pinball"
-    ]
+    name: Literal["log_loss", "brier", "pr_auc", "roc_auc", "cost", "mae", "rmse", "wape", "poisson", "pinball"]
     false_positive_cost: float = Field(default=1.0, ge=0)
     false_negative_cost: float = Field(default=1.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
@@ -313,17 +337,45 @@ class Config(Section):
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 
+    @field_validator("config_version", mode="before")
+    @classmethod
+    def _known_version(cls, value: Any) -> Any:
+        if type(value) is not int:  # true and 1.0 equal 1
+            raise ValueError("must be the whole number 1")
+        if value > 1:
+            raise ValueError("is newer than this lr-retune, which reads version 1: upgrade lr-retune")
+        return value
+
     @model_validator(mode="after")
-    def _sections_agree(self) -> Self:
+    def _metric_fits_the_task(self) -> Self:
         allowed = BINARY_METRICS if self.task == "binary" else REGRESSION_METRICS
         if self.metric.name not in allowed:
-            raise ValueError(
-                f"metric.name must fit the task: {self.task} takes {', '.join(allowed)}, "
-                f"got {self.metric.name!r}"
-            )
+            text = f"must fit the task: {self.task} takes {', '.join(allowed)}, got {self.metric.name!r}"
+            raise law("metric.name", text)
+        return self
+
+    @model_validator(mode="after")
+    def _spans_agree(self) -> Self:
+        window, shown = self.window, format_duration
         for name in ("train", "valid", "holdout"):
-            if getattr(self.window, name) <= timedelta(0):
-                raise ValueError(f"window.{name} must be longer than nothing")
+            span = getattr(window, name)
+            if span <= timedelta(0):
+                raise law(f"window.{name}", "must be longer than nothing")
+            if span > window.train:
+                text = f"must not be longer than window.train, got {shown(span)} > {shown(window.train)}"
+                raise law(f"window.{name}", text)
+        if (held := self.ticks(window.holdout)) < self.gates.min_ticks:
+            tick = shown(self.schedule.tick)
+            why = f"must hold gates.min_ticks = {self.gates.min_ticks} ticks of {tick}, or no challenger can ever pass"
+            raise law("window.holdout", f"{why}, got {shown(window.holdout)} = {held}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> Self:
+        wait, delay = self.labels.max_delay, self.data.label_delay
+        if wait is not None and delay is not None and wait < delay:
+            got = f"{format_duration(wait)} < {format_duration(delay)}"
+            raise law("labels.max_delay", f"must not be shorter than data.label_delay, got {got}")
         return self
 
     @property
@@ -382,9 +434,13 @@ def resolve_secret(value: str, root: Path) -> str:
         return found
     if kind == "file" and not rest.startswith("//"):
         try:
-            return (root / rest).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"{value} cannot be read", why=error.strerror or "", fix="check the path") from None
+            held = (root / rest).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            raise ConfigError(f"{value} cannot be read", why=why, fix="check the path") from None
+        if not held:
+            raise ConfigError(f"{value} is empty", why="a secret is expected in it", fix="write the file")
+        return held
     return value
 
 
@@ -416,80 +472,161 @@ def load_config(path: str | Path = "retune.toml", environ: Mapping[str, str] | N
     """
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_BYTES:,} bytes", fix="a retune.toml is about a page")
-        raw = tomllib.loads(file.read_bytes().decode("utf-8"))
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)  # never more, whatever the path leads to
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read", why=error.strerror or "", fix="name the file with -c, or write one with `lr-retune init`"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML", why=str(error), fix="mend the line named above") from None
-    return parse_config(raw, root=file.resolve().parent, environ=os.environ if environ is None else environ, origin=str(path))
+        fix = "name the file with -c, or write one with `lr-retune init`"
+        raise ConfigError(f"{path} cannot be read", why=error.strerror or "", fix=fix) from None
+    text, raw = _parse(content, str(path))
+    known = os.environ if environ is None else environ
+    return parse_config(raw, root=file.resolve().parent, environ=known, origin=str(path), text=text)
+
+
+def _parse(content: bytes, origin: str) -> tuple[str, dict[str, Any]]:
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{origin} is larger than {MAX_BYTES:,} bytes", fix="a retune.toml is about a page")
+    try:
+        text = content.decode("utf-8")
+        # tomllib takes quadratic time for a.b.c.…, so depth is limited before it reads
+        if _DEEP.search(text):
+            raise ConfigError(f"{origin} nests too deep", why=f"at most {MAX_DEPTH} tables may nest", fix="cut the key")
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: broken TOML, no UTF-8, a number of 5,000 digits
+        raise ConfigError(f"{origin} is not valid TOML", why=str(error), fix="mend the line named above") from None
 
 
 def parse_config(
-    raw: Mapping[str, Any], *, root: Path, environ: Mapping[str, str] | None = None, origin: str = "retune.toml"
+    raw: Mapping[str, Any],
+    *,
+    root: Path,
+    environ: Mapping[str, str] | None = None,
+    origin: str = "retune.toml",
+    text: str = "",
 ) -> Config:
-    """Validate a parsed document; see `load_config`."""
+    """Validate a parsed document; see `load_config`. Errors name lines where ``text`` is given."""
     document, variables = _override(raw, environ or {})
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        lines = [_explain(dict(problem), document, variables) for problem in error.errors()]
-        raise ConfigError(f"{origin}: " + "\n".join(lines)) from None
+        problems = [_explain(dict(problem), document, variables, text) for problem in error.errors()]
+        raise ConfigError(f"{origin}: " + "\n".join(dict.fromkeys(problems))) from None
     config._root = root
     return config
 
 
+def _copy(value: Any, depth: int = 0) -> Any:
+    """Tables and lists anew; everything else, dates too, as it is: validation names what it is."""
+    if depth > MAX_DEPTH:
+        raise ConfigError("the configuration nests too deep", why=f"at most {MAX_DEPTH} tables may nest")
+    if isinstance(value, Mapping):
+        return {str(key): _copy(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item, depth + 1) for item in value]
+    return value
+
+
 def _override(raw: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    document: dict[str, Any] = json.loads(json.dumps(raw, default=str))
+    """The document with environment values in their places, and which key path each variable set."""
+    document: dict[str, Any] = _copy(raw)
     variables: dict[str, str] = {}
-    for variable in sorted(environ):
-        if not variable.startswith(ENV_PREFIX):
-            continue
-        keys = variable.removeprefix(ENV_PREFIX).lower().split("__")
-        node = document
-        for key in keys[:-1]:
-            child = node.setdefault(key, {})
-            if not isinstance(child, dict):
-                raise ConfigError(f"{variable} reaches into {key!r}, which is no table", fix="check the variable's name")
-            node = child
-        node[keys[-1]] = _toml_value(environ[variable])
-        variables[".".join(keys)] = variable
+    for variable in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
+        if not environ[variable].strip():
+            raise ConfigError(f"{variable} is empty", fix="give it a value, or unset it")
+        *tables, key = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        _table(document, tables, variable)[key] = _copy(_toml_value(environ[variable]))
+        variables[".".join([*tables, key])] = variable
     return document, variables
 
 
+def _table(document: dict[str, Any], keys: list[str], variable: str) -> dict[str, Any]:
+    node = document
+    for key in keys:
+        child = node.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{variable} reaches into {key!r}, which is no table", fix="check the variable's name")
+        node = child
+    return node
+
+
 def _toml_value(text: str) -> Any:
+    """A TOML value where it reads as one, else the text itself: ``7d`` needs no quotes."""
     try:
-        return json.loads(json.dumps(tomllib.loads(f"value = {text}")["value"], default=str))
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
-def _explain(problem: dict[str, Any], document: Mapping[str, Any], variables: Mapping[str, str]) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or "the file"
-    law = problem["msg"].removeprefix("Value error, ")
-    origin = f" (set by {variables[path]})" if path in variables else ""
+# ── what a person reads when it is wrong ──────────────────────────────────────────────────────────
+def _explain(problem: dict[str, Any], document: Mapping[str, Any], variables: Mapping[str, str], text: str) -> str:
+    """One problem in one line: where, which law, what was seen."""
+    loc = _loc(problem)
+    path = ".".join(str(part) for part in loc) or "the file"
+    place = f"{path}{_origin(loc, variables) or _line(text, loc)}"
+    told = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        known = valid_keys(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(known)}"
-        return f"{path}: unknown key{origin}; {hint}"
+        return f"{place}: unknown key; {_near(loc)}"
     if problem["type"] == "missing":
-        return f"{path}: required, and missing"
-    seen = _at(document, problem["loc"])
-    shown = "" if "password" in law or isinstance(seen, dict) else f", got {json.dumps(seen, ensure_ascii=False)[:80]}"
-    return f"{path}: {law}{shown if ', got ' not in law else ''}{origin}"
+        return f"{place}: required, and missing"
+    if loc[:2] == ("model", "params") and len(loc) > 2:
+        told = "must be a text, a finite number, true or false"
+    return f"{place}: {told}{_seen(document, loc, told)}"
 
 
-def _at(document: Any, loc: tuple[Any, ...]) -> Any:
+def _loc(problem: dict[str, Any]) -> tuple[Any, ...]:
+    if problem["type"] == "law":
+        return tuple(problem["ctx"]["path"].split("."))
+    loc = tuple(problem["loc"])
+    return loc[:3] if loc[:2] == ("model", "params") else loc  # below it pydantic names the types it tried
+
+
+def _near(loc: tuple[Any, ...]) -> str:
+    known = valid_keys(loc[:-1])
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(known)}"
+
+
+def _origin(loc: tuple[Any, ...], variables: Mapping[str, str]) -> str:
+    """The variable that set the key, a table above it or, for an unknown table, a key below it."""
+    path = ".".join(str(part) for part in loc)
+    related = (v for key, v in variables.items() if f"{path}.".startswith(f"{key}.") or key.startswith(f"{path}."))
+    return next((f" (set by {variable})" for variable in related), "")
+
+
+def _line(text: str, loc: tuple[Any, ...]) -> str:
+    """The line of the key, or else of the table that holds it, found by a scan of plain ``[table]`` and ``key =``."""
+    table: tuple[str, ...] = ()
+    best, best_length = 0, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            here = table = _keys(header[1])
+        elif key := re.match(r"\s*([\w\"'. -]+?)\s*=", line):
+            here = (*table, *_keys(key[1]))
+        else:
+            continue
+        if len(here) > best_length and here == tuple(map(str, loc[: len(here)])):
+            best, best_length = number, len(here)
+    return f" (line {best})" if best else ""
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in text.split("."))
+
+
+def _seen(document: Any, loc: tuple[Any, ...], told: str) -> str:
+    """The value that was refused, short; nothing where it may hold a secret or the law already says it."""
     for part in loc:
         try:
             document = document[part]
         except (KeyError, IndexError, TypeError):
-            break
-    return document
+            return ""
+    if isinstance(document, dict) or ", got " in told or "password" in told:
+        return ""
+    try:
+        shown = json.dumps(document, ensure_ascii=False, default=str)
+    except ValueError:  # an integer of thousands of digits
+        return ""
+    return "" if loc[0] in ("mlflow", "state") or _PASSWORD.search(shown) else f", got {shown[:80]}"
 
 
 def valid_keys(loc: tuple[Any, ...] = ()) -> list[str]:
@@ -509,3 +646,43 @@ def _section(annotation: Any) -> type[Section] | None:
     if get_origin(annotation) in (Union, types.UnionType):
         return next((found for a in get_args(annotation) if (found := _section(a))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+# ── the configuration told to others ──────────────────────────────────────────────────────────────
+class _Durations(GenerateJsonSchema):
+    """JSON Schema whose defaults are durations as the file writes them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of retune.toml, for editors; what `load_config` takes, it takes."""
+    return Config.model_json_schema(schema_generator=_Durations)
+
+
+def show(config: Config) -> str:
+    """The effective configuration as TOML that loads to the same configuration; secrets stay references."""
+    values = config.model_dump(mode="json", exclude_none=True)
+    lines = [f"{key} = {toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for name, section in values.items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {toml(value)}" for key, value in section.items())]
+    return "\n".join(lines) + "\n"
+
+
+def toml(value: Any) -> str:
+    r"""A text, number, truth value, list or table as an inline TOML value; passwords are masked.
+
+    >>> print(toml({"a b": ["x\n", 1e-5], "c": True}))
+    {"a b" = ["x\n", 1e-05], c = true}
+    """
+    if isinstance(value, str):
+        # JSON's escapes are TOML's but for DEL, see https://toml.io/en/v1.0.0#string
+        return json.dumps(_PASSWORD.sub("://***@", value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        inner = (f"{k if re.fullmatch(r'[A-Za-z0-9_-]+', k) else toml(k)} = {toml(v)}" for k, v in value.items())
+        return "{" + ", ".join(inner) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, allow_nan=False)

@@ -430,6 +430,7 @@ class Report:
     result: TuneResult | None = None
     judgement: Judgement | None = None
     run_id: str | None = field(default=None, metadata={"outside": True})
+    page: bytes | None = field(default=None, repr=False, metadata={"outside": True})  # Evidently's, where it was due
 
 
 # ── what a plug-in offers ─────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,106 @@
+"""The feed held against its contract: rows, roles, labels, repeats; columns are judged by `rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow.compute as pc
+
+from lr_retune.data import columns
+from lr_retune.data.kinds import kind_of
+from lr_retune.data.labels import raw_weights
+from lr_retune.data.rules import column_faults
+from lr_retune.data.seen import Seen
+from lr_retune.data.ticks import shift, tick_start
+from lr_retune.records import Fault, iso
+
+_REPEATS = 0.01
+_DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of the rows by nature
+
+
+def check(seen: Seen) -> tuple[Fault, ...]:
+    """Every fault: of the feed, then of its columns in the contract's order."""
+    rules = (_no_rows, _stale, _roles, _bad_labels, _bad_weights, _repeated_ids, _repeated_rows)
+    feed = [fault for rule in rules for fault in rule(seen)]
+    each = [fault for column in seen.contract.columns for fault in column_faults(seen, column)]
+    return (*feed, *each, *_new_columns(seen))
+
+
+# ── the feed ──────────────────────────────────────────────────────────────────────────────────────
+def _no_rows(seen: Seen) -> Iterator[Fault]:
+    if not len(seen.table):
+        what = f"no rows between {iso(seen.span.start)} and {iso(seen.span.end)}"
+        yield Fault("no_rows", None, what, "wait for rows; if they are late, look at the job that writes them", False)
+
+
+def _stale(seen: Seen) -> Iterator[Fault]:
+    schedule, late = seen.config.schedule, seen.config.watch.stale_ticks
+    now = tick_start(seen.as_of, schedule.tick, schedule.timezone)
+    if seen.newest is None or seen.newest < shift(now, -late, schedule.tick, schedule.timezone):
+        last = "there is none" if seen.newest is None else f"the newest is from {iso(seen.newest)}"
+        what = f"no rows in the last {late} ticks: {last}"
+        yield Fault("stale_source", None, what, "look at the job that writes the files", True)
+
+
+def _roles(seen: Seen) -> Iterator[Fault]:
+    data = seen.config.data
+    roles = {"label": data.label, "label_time": data.label_time, "weight": data.weight, "id": data.id}
+    for role, name in roles.items():
+        if name is not None and name not in seen.schema:
+            what = f"the {role} column {name!r} is missing{seen.hint(name)}"
+            yield Fault("missing_column", name, what, f"bring it back, or correct [data] {role}", role != "id")
+
+
+def _bad_labels(seen: Seen) -> Iterator[Fault]:
+    if bad := int(seen.labels.bad.sum()):
+        law = "0 or 1" if seen.config.task == "binary" else "finite numbers"
+        what = f"{bad:,} of {len(seen.table):,} labels are not {law}"
+        yield Fault("bad_label", seen.config.data.label, what, "mend the labels where they are written", True)
+
+
+def _bad_weights(seen: Seen) -> Iterator[Fault]:
+    name = seen.config.data.weight
+    if name is None or name not in seen.table.column_names:
+        return
+    found = raw_weights(seen.table, name)
+    if bad := int((~np.isfinite(found) | (found < 0)).sum()):
+        what = f"{bad:,} of {len(found):,} weights are no finite numbers of at least 0"
+        yield Fault("bad_weight", name, what, "mend the weights where they are written", True)
+
+
+def _repeated_ids(seen: Seen) -> Iterator[Fault]:
+    name = seen.config.data.id
+    if name is None or name not in seen.table.column_names or kind_of(seen.schema[name]) is None:
+        return
+    known = pc.drop_null(seen.table.column(name))
+    repeats = len(known) - pc.count_distinct(known).as_py()
+    if repeats:
+        what = f"{repeats:,} of {len(known):,} rows repeat an id"
+        fix = "remove the repeated rows, or name a column in [data] id that is unique"
+        yield Fault("duplicate_ids", name, what, fix, repeats > _REPEATS * len(known))
+
+
+def _repeated_rows(seen: Seen) -> Iterator[Fault]:
+    data, rows = seen.config.data, len(seen.table)
+    names = [n for n in (data.time, data.label, *seen.contract.names) if n in seen.table.column_names]
+    keys = [n for n in names if n == data.time or kind_of(seen.schema[n])]
+    repeats = rows - len(seen.table.select(keys).group_by(keys, use_threads=False).aggregate([]))
+    if repeats > _REPEATS * rows:
+        what = f"{repeats:,} of {rows:,} rows repeat another in time, label and every feature"
+        fix = "look whether a file was delivered twice"
+        yield Fault("duplicate_rows", None, what, fix, repeats >= _DELIVERED_TWICE * rows)
+
+
+def _new_columns(seen: Seen) -> Iterator[Fault]:
+    for name in seen.new:
+        if not _identifies(seen, name):
+            what = f"{name!r} ({seen.schema[name]}) is new and not used"
+            yield Fault("new_column", name, what, "list it in [data] exclude, or bootstrap anew to use it", False)
+
+
+def _identifies(seen: Seen, name: str) -> bool:
+    if kind_of(seen.schema[name]) != "category" or name not in seen.table.column_names:
+        return False
+    levels, where = columns.distinct(seen.table.column(name))
+    return len(levels) > len(where) / 2

@@ -1,0 +1,336 @@
+"""The label clock: everything a run reads passes here, and nothing at or after ``as_of`` exists."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from lr_retune.config import Config
+from lr_retune.data import checks, columns
+from lr_retune.data.kinds import DUPLICATE, kind_of, micros_of
+from lr_retune.data.labels import Labels, known_labels, weights
+from lr_retune.data.parquet import at
+from lr_retune.data.seen import Seen
+from lr_retune.data.ticks import edges, shift, tick_start
+from lr_retune.errors import DataError
+from lr_retune.records import Column, Contract, Fault, Rows, Source, Span, iso, micros
+
+Kind = Literal["number", "category"]
+_HISTORY = 10  # spans before the checked one that tell what is usual
+_MORE_TICKS = 3  # read beyond the longest label delay, so that a mature tick is usually among them
+
+
+class Feed:
+    """One model's rows as they were known at ``as_of``.
+
+    Parameters
+    ----------
+    source
+        Any source; it is never asked for rows at or after ``as_of``.
+    """
+
+    def __init__(self, config: Config, source: Source, as_of: datetime) -> None:
+        self.config, self.source, self.as_of = config, source, as_of
+        self._schema: Mapping[str, str] | None = None
+        self._identifiers: dict[str, str] = {}
+
+    # ── columns ───────────────────────────────────────────────────────────────────────────────────
+    @property
+    def schema(self) -> Mapping[str, str]:
+        """Column name → Arrow type name, of files that hold a row before ``as_of``."""
+        if self._schema is None:
+            self._schema = self.source.schema(self.as_of)
+        return self._schema
+
+    def columns(self) -> dict[str, Kind]:
+        """Features and their kinds: ``[data] features``, or all but roles and ``exclude``.
+
+        Raises
+        ------
+        DataError
+            If a configured column is missing, or files disagree about a column's type.
+        """
+        data, out = self.config.data, self.left_out()
+        for name in (*(data.features or ()), *data.categorical, *self.needed()):
+            self._demand(name)
+        for name in self._wanted():
+            self._demand_one_type(name)
+        kept = [name for name in self._wanted() if name not in out]
+        return {
+            name: "category" if name in data.categorical else kind_of(self.schema[name]) or "number" for name in kept
+        }
+
+    def left_out(self) -> dict[str, str]:
+        """Columns that could have been features but are none, and why."""
+        types = {n: self.schema[n] for n in self._wanted() if n in self.schema}
+        unusable = {n: f"{t} is no type a model reads" for n, t in types.items() if not _usable(t)}
+        empty = {n: "holds no value" for n, t in types.items() if t == "null"}
+        return unusable | empty | self._identifiers
+
+    def _wanted(self) -> list[str]:
+        data = self.config.data
+        if data.features is not None:
+            return list(data.features)
+        return [name for name in self.schema if name not in data.roles and name not in data.exclude]
+
+    def needed(self) -> list[str]:
+        """Columns that every encoded row needs beside its features."""
+        data = self.config.data
+        return [name for name in (data.time, data.label, data.label_time, data.weight) if name is not None]
+
+    def _demand(self, name: str) -> None:
+        if not self.schema:
+            raise DataError(
+                f"the feed holds no rows before {iso(self.as_of)}", fix="check [data] path and the as-of time"
+            )
+        if name not in self.schema:
+            near = difflib.get_close_matches(name, list(self.schema), n=3, cutoff=0.5)
+            raise DataError(
+                f"the feed has no column {name!r}", why=f"near it: {near}", fix="correct [data], or mend the feed"
+            )
+
+    def _demand_one_type(self, name: str) -> None:
+        kind = self.schema[name]
+        if kind.startswith("mixed<") or kind == DUPLICATE:
+            why = "stands twice in a file" if kind == DUPLICATE else f"differs between files: {kind}"
+            raise DataError(
+                f"column {name!r} {why}", fix="write the files with one type and one name, or list it in [data] exclude"
+            )
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+    def raw(self, names: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
+        """Raw columns of rows in [start, end) before ``as_of``; columns the feed lacks are left out."""
+        end = min(end, self.as_of)
+        asked = dict.fromkeys([self.config.data.time, *names])
+        known = [name for name in asked if self.schema.get(name, DUPLICATE) != DUPLICATE]
+        if self.schema:
+            self._demand(self.config.data.time)
+        if not known or (start is not None and start >= end):
+            return pa.table({self.config.data.time: pa.array([], pa.timestamp("us", "UTC"))})
+        return self.source.read(known, start, end)
+
+    def times(self, start: datetime | None, end: datetime) -> np.ndarray:
+        """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""
+        return micros_of(self.raw([], start, end).column(self.config.data.time))
+
+    def first(self) -> datetime | None:
+        """Time of the first row."""
+        found = self.times(None, self.as_of)
+        return at(found[0]) if len(found) else None
+
+    def labels(self, table: pa.Table) -> Labels:
+        """Labels of raw rows as known at ``as_of``."""
+        return known_labels(table, self.config, self.as_of)
+
+    def _raw_rows(self, contract: Contract, span: Span) -> pa.Table:
+        return self.raw([*contract.names, *self.needed()], span.start, span.end)
+
+    # ── the label horizon ─────────────────────────────────────────────────────────────────────────
+    def horizon(self) -> datetime | None:
+        """End of the newest tick before which every tick's labels are complete; None if there is none.
+
+        A tick is complete when ``[labels] quorum`` of its rows are labelled or ``max_delay`` has passed since its end.
+        """
+        tick, zone = self.config.schedule.tick, self.config.schedule.timezone
+        end = tick_start(self.as_of, tick, zone)
+        start = shift(tick_start(self.as_of - self.config.label_max_delay, tick, zone), -_MORE_TICKS, tick, zone)
+        table = self.raw(self.needed(), start, end)
+        cuts = edges(start, end, tick, zone)
+        place = np.searchsorted(cuts, micros_of(table.column(self.config.data.time)), side="right") - 1
+        rows = np.bincount(place, minlength=len(cuts) - 1)
+        labelled = np.bincount(place[~np.isnan(self.labels(table).y)], minlength=len(cuts) - 1)
+        waited = cuts[1:] <= micros(self.as_of - self.config.label_max_delay)
+        # 1e-9: .95 × 20 is 19.000000000000004 in binary, and 19 labels of 20 are the quorum
+        mature = waited | (labelled >= self.config.labels.quorum * rows - 1e-9)
+        complete = len(mature) if mature.all() else int(np.argmin(mature))
+        held = np.flatnonzero(rows[:complete])
+        return at(cuts[held[-1] + 1]) if len(held) else self._older_horizon(start)
+
+    def _older_horizon(self, before: datetime) -> datetime | None:
+        """Every tick before ``before`` has waited long enough: the end of the newest that holds rows."""
+        found = self.times(None, before)
+        if not len(found):
+            return None
+        tick, zone = self.config.schedule.tick, self.config.schedule.timezone
+        return shift(tick_start(at(found[-1]), tick, zone), 1, tick, zone)
+
+    # ── the contract ──────────────────────────────────────────────────────────────────────────────
+    def learn(self, span: Span, previous: Contract | None = None) -> Contract:
+        """What the features are on the rows of ``span``.
+
+        With ``previous`` columns and kinds are its own, new levels are appended (codes never change), ranges are
+        learned anew, and the version counts up if a level was added.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or not of its kind.
+        """
+        kinds = self.columns() if previous is None else {c.name: c.kind for c in previous.columns}
+        return self.learn_from(self.raw(list(kinds), span.start, span.end), kinds, previous)
+
+    def learn_from(
+        self, table: pa.Table, kinds: Mapping[str, Kind], previous: Contract | None, missing: Collection[str] = ()
+    ) -> Contract:
+        """`learn` on rows at hand; columns in ``missing`` stay as they were in ``previous``."""
+        old = {} if previous is None else {c.name: c for c in previous.columns}
+        found = [
+            old[name]
+            if name in missing and name in old
+            else columns.learn(self._column(table, name), name, kind, _levels(old, name))
+            for name, kind in kinds.items()
+        ]
+        if previous is not None:
+            grown = any(len(c.levels) != len(old[c.name].levels) for c in found)
+            return Contract(previous.version + grown, tuple(found), len(table))
+        self._identifiers = {
+            c.name: f"{len(c.levels)} levels in {len(table)} rows: an identifier"
+            for c in found
+            if columns.is_identifier(c, len(table))
+        }
+        kept = tuple(c for c in found if c.name not in self._identifiers)
+        if not kept:
+            raise DataError("no feature is left", why=str(self.left_out()), fix="name features in [data] features")
+        return Contract(1, kept, len(table))
+
+    def _column(self, table: pa.Table, name: str) -> Any:
+        if name not in table.column_names:
+            self._demand(name)
+            self._demand_one_type(name)
+        return table.column(name)
+
+    # ── encoded rows ──────────────────────────────────────────────────────────────────────────────
+    def rows(self, contract: Contract, span: Span, missing: Collection[str] = ()) -> Rows:
+        """Encoded rows of ``span``; labels as known at ``as_of``.
+
+        Parameters
+        ----------
+        missing
+            Columns that may lack or have another type: the model then sees missing values.
+
+        Raises
+        ------
+        DataError
+            If another column is missing or its values are not of its kind.
+        """
+        return self.encode(contract, self._raw_rows(contract, span), missing)
+
+    def encode(self, contract: Contract, table: pa.Table, missing: Collection[str] = ()) -> Rows:
+        """`rows` of raw rows at hand."""
+        x = np.empty((len(table), len(contract.columns)), dtype=np.float64)
+        for i, column in enumerate(contract.columns):
+            x[:, i] = self._encoded(table, column, column.name in missing)
+        time = micros_of(table.column(self.config.data.time))
+        return Rows(x, self.labels(table).y, time, self._ticks(time), weights(table, self.config.data.weight))
+
+    def _encoded(self, table: pa.Table, column: Column, lenient: bool) -> Any:
+        try:
+            return columns.encoded(self._column(table, column.name), column)
+        except (ValueError, DataError) as error:
+            if lenient:
+                return np.nan
+            if isinstance(error, DataError):
+                raise
+            raise columns.not_of_kind(column.name, column.kind, error) from None
+
+    def _ticks(self, time: np.ndarray) -> np.ndarray:
+        if not len(time):
+            return time
+        schedule = self.config.schedule
+        cuts = edges(at(time[0]), at(time[-1] + 1), schedule.tick, schedule.timezone)
+        return cuts[np.searchsorted(cuts, time, side="right") - 1]
+
+    def table(self, contract: Contract, span: Span, limit: int, seed: int) -> pa.Table:
+        """Features of at most ``limit`` rows in time order, numbers as float64 and categories as text, for reports.
+
+        Columns that are missing or not of their kind are null.
+        """
+        raw = self.raw(contract.names, span.start, span.end)
+        if len(raw) > limit:
+            drawn = np.random.default_rng(seed).choice(len(raw), limit, replace=False)
+            raw = raw.take(pa.array(np.sort(drawn)))
+        return pa.table({c.name: _shown(raw, c) for c in contract.columns})
+
+    def digest(self, spans: Sequence[Span], contract: Contract, missing: Collection[str] = ()) -> str:
+        """sha256 over the encoded content of the rows of ``spans``: features, labels, times, weights."""
+        return rows_digest([self.rows(contract, span, missing) for span in spans])
+
+    # ── the check ─────────────────────────────────────────────────────────────────────────────────
+    def check(
+        self, contract: Contract, span: Span, importance: Mapping[str, float], matters: float
+    ) -> tuple[Fault, ...]:
+        """Every way in which the rows of ``span`` break the contract, worst first within the feed, then by column.
+
+        Parameters
+        ----------
+        importance
+            Feature → share of the champion's importance; empty: every column matters.
+        matters
+            Share from which a column blocks.
+        """
+        data = self.config.data
+        more = [name for name in (data.id, *self._new_categories(contract)) if name is not None]
+        table = self.raw([*contract.names, *self.needed(), *more], span.start, span.end)
+        earlier = span.start - _HISTORY * (span.end - span.start)
+        seen = Seen(
+            config=self.config,
+            as_of=self.as_of,
+            schema=self.schema,
+            contract=contract,
+            span=span,
+            table=table,
+            labels=self.labels(table),
+            newest=self.newest(),
+            importance=importance,
+            matters=matters,
+            before=lambda name: self.raw([name], earlier, span.start).column(name),
+        )
+        return checks.check(seen)
+
+    def newest(self) -> datetime | None:
+        """Time of the newest row before ``as_of``."""
+        tick, zone = self.config.schedule.tick, self.config.schedule.timezone
+        recent = shift(tick_start(self.as_of, tick, zone), -self.config.watch.stale_ticks, tick, zone)
+        found = self.times(recent, self.as_of)
+        found = found if len(found) else self.times(None, recent)
+        return at(found[-1]) if len(found) else None
+
+    def _new_categories(self, contract: Contract) -> list[str]:
+        return [n for n in self._wanted() if n not in contract.names and kind_of(self.schema.get(n, "")) == "category"]
+
+
+def rows_digest(parts: Sequence[Rows]) -> str:
+    """sha256 over the bytes of several spans' rows."""
+    total = hashlib.sha256()
+    for rows in parts:
+        total.update(f"{rows.x.shape};".encode())
+        for array in (rows.x, rows.y, rows.time, rows.weight):
+            total.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def between(table: pa.Table, time: str, span: Span) -> pa.Table:
+    """The slice of time-ordered raw rows that lies in a span."""
+    low, high = np.searchsorted(micros_of(table.column(time)), [micros(span.start), micros(span.end)])
+    return table.slice(low, high - low)
+
+
+def _levels(old: Mapping[str, Column], name: str) -> tuple[str, ...]:
+    return old[name].levels if name in old else ()
+
+
+def _usable(kind: str) -> bool:
+    return kind == "null" or kind_of(kind) is not None or kind.startswith("mixed<") or kind == DUPLICATE
+
+
+def _shown(raw: pa.Table, column: Column) -> Any:
+    try:
+        return columns.readable(raw.column(column.name), column)
+    except (ValueError, KeyError):
+        return columns.absent(len(raw), column)

@@ -1,0 +1,167 @@
+"""One Parquet file: its times from the footer, its types, its rows of a time span.
+
+pyarrow reads Parquet and DuckDB does not: pyarrow keeps column names apart that differ by case only,
+keeps row order without a sort key, and streams batches, so memory holds the asked rows and one batch.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lr_retune.data import kinds
+from lr_retune.errors import DataError
+
+_BATCH = 131_072  # rows held beyond those that were asked for
+_UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
+_NO_ROW = -(2**63)
+Bounds = tuple[int, int] | None  # first and last time, microseconds UTC; None without rows
+
+
+class ParquetPart:
+    """A file, opened by its footer; a torn file is refused here or at its first bad page.
+
+    Raises
+    ------
+    DataError
+        With the file's path, if it is no readable Parquet file or has no usable time column.
+    """
+
+    def __init__(self, path: Path, time: str, label_time: str | None, timezone: str) -> None:
+        self.path, self.time, self.timezone = path, time, timezone
+        self.clocks = tuple(name for name in (time, label_time) if name is not None)
+        with self._readable():
+            self.file = pq.ParquetFile(path)
+            self.schema = self.file.schema_arrow
+        if self.schema.names.count(time) != 1:
+            raise missing_time(path, time, self.schema.names)
+
+    def types(self, before: int) -> dict[str, str]:  # noqa: ARG002 - a Parquet file's types are fixed when it is written
+        """Column name → canonical type."""
+        found = {field.name: kinds.canonical(field.type) for field in self.schema}
+        names = self.schema.names
+        if len(names) != len(found):
+            found |= {name: kinds.DUPLICATE for name in found if names.count(name) > 1}
+        return found | {name: kinds.UTC_TIME for name in self.clocks if _is_time(found.get(name, ""))}
+
+    @cached_property
+    def bounds(self) -> list[Bounds]:
+        """First and last time of each row group."""
+        with self._readable():
+            return [self._footer_bounds(i) or self._read_bounds(i) for i in range(self.file.num_row_groups)]
+
+    @property
+    def first(self) -> int | None:
+        """Time of the earliest row, microseconds UTC."""
+        return min((b[0] for b in self.bounds if b), default=None)
+
+    @property
+    def last(self) -> int:
+        """Time of the latest row, microseconds UTC."""
+        return max((b[1] for b in self.bounds if b), default=_NO_ROW)
+
+    def read(self, types: dict[str, str], start: int, end: int) -> Any:
+        """Columns ``types`` (name → canonical type) and the time, of rows in [start, end), in file order."""
+        groups = [i for i, b in enumerate(self.bounds) if b and b[0] < end and b[1] >= start]
+        names = list(dict.fromkeys([self.time, *types]))
+        with self._readable():
+            batches = self.file.iter_batches(_BATCH, row_groups=groups, columns=names, use_threads=False)
+            kept = [self._kept(batch, names, start, end) for batch in batches]
+            empty = pa.Table.from_arrays([pa.array([], self._field(n).type) for n in names], names=names)
+            table = pa.concat_tables(kept) if kept else empty
+            columns = {name: self._column(table, name, types.get(name, "")) for name in names}
+        return pa.table(columns)
+
+    def _kept(self, batch: Any, names: list[str], start: int, end: int) -> Any:
+        # by name, not by position: asking for `a` also brings the columns below `a.`
+        columns = [batch.column(batch.schema.get_field_index(name)) for name in names]
+        table = pa.Table.from_arrays(columns, names=names)
+        times = kinds.micros_of(self._utc(table.column(0), self.time))
+        inside = (times >= start) & (times < end)
+        return table if inside.all() else table.filter(pa.array(inside))
+
+    def _column(self, table: Any, name: str, kind: str) -> Any:
+        column = table.column(name)
+        return self._utc(column, name) if name in self.clocks else kinds.cast(column, kind)
+
+    def _utc(self, column: Any, name: str) -> Any:
+        try:
+            return kinds.to_utc(column, self.timezone)
+        except TypeError as error:
+            raise kinds.no_time(name, str(self.path), str(error)) from None
+
+    def _field(self, name: str) -> Any:
+        return self.schema.field(self.schema.get_field_index(name))
+
+    def _footer_bounds(self, group: int) -> Bounds:
+        """From the footer's statistics, where the writer left them; None where it did not."""
+        column = self.file.metadata.schema.names.index(self.time)
+        found = self.file.metadata.row_group(group).column(column).statistics
+        if found is None or not found.has_min_max:
+            return None
+        logical = json.loads(self.file.schema.column(column).logical_type.to_json())
+        unit = _UNITS.get(logical.get("timeUnit", ""))
+        if unit is None or not pa.types.is_timestamp(self._field(self.time).type):
+            return None
+        zone = "UTC" if self._field(self.time).type.tz else None
+        raw = pa.array([found.min_raw, found.max_raw], pa.int64()).cast(pa.timestamp(unit, zone))
+        low, high = kinds.micros_of(kinds.to_utc(raw, self.timezone)).tolist()
+        return low, high
+
+    def _read_bounds(self, group: int) -> Bounds:
+        times = self._utc(self.file.read_row_group(group, columns=[self.time]).column(self.time), self.time)
+        known = kinds.micros_of(pc.drop_null(times))
+        return (int(known.min()), int(known.max())) if len(known) else None
+
+    def _readable(self) -> _Readable:
+        return _Readable(self.path)
+
+
+class _Readable:
+    """What pyarrow says about a broken file, with the path and what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (pa.ArrowException, OSError)):
+            raise unreadable(self.path, error) from None
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """The error for a file that cannot be read as what its name says."""
+    why = str(error).strip().splitlines()
+    return DataError(
+        f"{path} cannot be read",
+        why=(why or [type(error).__name__])[0][:200],
+        fix="write the file again in full, or move it out of [data] path; nothing of it was used",
+    )
+
+
+def missing_time(path: Path, time: str, names: list[str]) -> DataError:
+    """The error for a file in which the time column is missing or stands twice."""
+    found = f"holds the column {time!r} {names.count(time)} times" if time in names else f"has no column {time!r}"
+    return DataError(
+        f"{path} {found}",
+        why=f"rows are ordered by [data] time; the columns are {', '.join(map(repr, names[:20]))}",
+        fix="name the time column in [data] time, or move the file out of [data] path",
+    )
+
+
+def _is_time(kind: str) -> bool:
+    return kind.startswith(("timestamp", "date", "null"))
+
+
+def at(micros: int) -> datetime:
+    """Microseconds since 1970 UTC as a datetime."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros))

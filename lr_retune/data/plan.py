@@ -1,0 +1,66 @@
+"""A window of data frozen into a plan: spans, contract and content digest, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from lr_retune.config import Config
+from lr_retune.data.feed import Feed, between, rows_digest
+from lr_retune.data.spans import plan_spans
+from lr_retune.errors import DataError
+from lr_retune.records import Contract, Plan, Span, iso
+
+
+def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing: Collection[str] = ()) -> Plan:
+    """Spans up to the label horizon, the contract learned on train, and a digest of all rows.
+
+    Parameters
+    ----------
+    previous
+        The champion's contract: its columns and levels are kept. None: the first training.
+    missing
+        Columns of ``previous`` that may lack or have another type: missing values then.
+
+    Raises
+    ------
+    DataError
+        If there is too little history, no label, or a label that is none.
+    """
+    kinds = feed.columns() if previous is None else {c.name: c.kind for c in previous.columns}
+    horizon = feed.horizon()
+    if horizon is None:
+        raise _no_horizon(feed)
+    train, valid, holdout = plan_spans(config, horizon, feed.first())
+    table = feed.raw([*kinds, *feed.needed()], train.start, holdout.end)
+    if bad := int(feed.labels(table).bad.sum()):
+        raise DataError(
+            f"{bad} labels in {config.data.label!r} are none",
+            why="labels must be 0 or 1" if config.task == "binary" else "labels must be finite numbers",
+            fix="mend the feed, or name the right column in [data] label",
+        )
+    spans = {"train": train, "valid": valid, "holdout": holdout}
+    raw = {name: between(table, config.data.time, span) for name, span in spans.items()}
+    contract = feed.learn_from(raw["train"], kinds, previous, missing)
+    parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
+    counts = {name: len(rows.labelled()) for name, rows in parts.items()}
+    if not counts["train"]:
+        raise _unlabelled(train)
+    digest = rows_digest(list(parts.values()))
+    return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest)
+
+
+def _no_horizon(feed: Feed) -> DataError:
+    quorum, delay = feed.config.labels.quorum, feed.config.label_max_delay
+    return DataError(
+        f"no tick has complete labels at {iso(feed.as_of)}",
+        why=f"{quorum:.0%} of a tick's rows must be labelled, or {delay} have passed since its end",
+        fix="wait, check [data] label and label_time, or shorten [labels] max_delay",
+    )
+
+
+def _unlabelled(train: Span) -> DataError:
+    return DataError(
+        f"no row between {iso(train.start)} and {iso(train.end)} has a label",
+        why="a model is trained on labelled rows only",
+        fix="check [data] label, label_time and label_delay",
+    )

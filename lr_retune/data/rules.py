@@ -1,0 +1,169 @@
+"""What a broken column looks like.
+
+Limits follow the trigger study: a share must exceed its limit and be far beyond chance (as z > 6), so small
+windows cannot shout. Rules that a season or a trend would break are widened, since a model is retrained *for*
+those: a value counts as out of range a whole learned range beyond it, and new levels block only as a majority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lr_retune.data import columns
+from lr_retune.data.kinds import kind_of
+from lr_retune.data.seen import Seen
+from lr_retune.records import Column, Fault
+
+_CHANCE = 1e-9  # P(z > 6)
+_NULL_POINTS = 0.01
+_RANGE_SHARE = 0.02
+_OUTSIDE = 0.002  # of the learned rows lie outside their 0.1 and 99.9 % quantiles
+_LEVEL_SHARE = 0.01
+_RECODED = 0.9  # unseen levels in so many rows: another code book, not new merchants or a snowy week
+_UNIT = 10.0  # a median ten times larger or smaller
+_FAR = 2.0  # learned ranges, or magnitudes, beyond the learned range
+_STANDSTILL = 0.5  # of the rows: an earlier standstill of that length makes one natural (months, indicators)
+_SHOWN = 5  # level names told
+
+
+def column_faults(seen: Seen, column: Column) -> Iterator[Fault]:
+    """Faults of one column.
+
+    Raises nothing: what cannot be read is a fault.
+    """
+    name, important = column.name, seen.important(column.name)
+    if name not in seen.schema:
+        what = f"{name!r} is missing{seen.hint(name)}"
+        yield Fault("missing_column", name, what, "bring the column back", important)
+        return
+    if name not in seen.table.column_names:
+        yield Fault(
+            "retyped_column", name, f"{name!r} stands twice in a file", "give each column its own name", important
+        )
+        return
+    judge = _number if column.kind == "number" else _category
+    try:
+        for code, what, fix, blocks in judge(seen, column, seen.table.column(name)):
+            yield Fault(code, name, f"{name!r} {what}", fix, important and blocks)
+    except ValueError:
+        wanted = "numbers" if column.kind == "number" else "categories"
+        what = f"{name!r} was {wanted} and is {seen.schema[name]}{seen.hint(name)}"
+        yield Fault("retyped_column", name, what, "bring the old type back", important)
+
+
+Finding = tuple[str, str, str, bool]  # code, what, fix, whether it blocks where the column matters
+
+
+def _number(seen: Seen, column: Column, array: Any) -> Iterator[Finding]:
+    values = columns.numbers(array)
+    if kind_of(str(array.type)) == "category" and len(values):
+        yield "retyped_column", "came as text that reads as numbers", "write numbers as numbers", False
+    known = values[np.isfinite(values)]
+    yield from _missing(seen, column, len(values), len(values) - len(known), int(np.isinf(values).sum()))
+    if not len(known) or column.low is None or column.high is None or column.median is None:
+        return
+    for rule in (_out_of_range, _unit_change, _constant):
+        yield from rule(seen, column, known)
+
+
+def _category(seen: Seen, column: Column, array: Any) -> Iterator[Finding]:
+    levels, where = columns.distinct(array)
+    counts = np.bincount(where, minlength=len(levels)).tolist()
+    of = {level: n for level, n in zip(levels, counts, strict=True) if level is not None}
+    rows, known = sum(counts), sum(of.values())
+    yield from _missing(seen, column, rows, rows - known, 0)
+    if known:
+        yield from _new_levels(seen, column, of, rows)
+    if len(of) == 1 and len(column.levels) > 1 and known >= seen.config.policy.min_rows:
+        earlier = columns.distinct(seen.before(column.name))[1]
+        if not _stood_still(earlier, known):
+            yield "constant", f"holds one level in {known:,} rows", "look whether the feed still fills it", True
+
+
+def _new_levels(seen: Seen, column: Column, of: Mapping[str, int], rows: int) -> Iterator[Finding]:
+    old = set(column.levels)
+    new = {level: n for level, n in of.items() if level not in old}
+    hits = sum(new.values())
+    if hits > _LEVEL_SHARE * rows and _beyond_chance(hits, rows, 1 / max(seen.contract.rows, 1)):
+        names = ", ".join(_named(level) for level in sorted(new, key=lambda level: (-new[level], level))[:_SHOWN])
+        what = f"has {len(new)} new levels in {hits / rows:.1%} of the rows: {names}"
+        fix = "nothing, if they are real: the next training learns them"
+        yield "new_levels", what, fix, hits >= _RECODED * rows
+
+
+def _missing(seen: Seen, column: Column, rows: int, missing: int, infinite: int) -> Iterator[Finding]:
+    if not rows or column.null_share == 1.0:
+        return
+    also = f", {infinite:,} of them infinite" if infinite else ""
+    share, usual = missing / rows, max(column.null_share, 1 / max(seen.contract.rows, 1))
+    if share == 1.0 and _beyond_chance(missing, rows, usual):
+        yield "all_null", f"has no value in {rows:,} rows{also}", "look at the job that fills it", True
+        return
+    more = share > column.null_share + _NULL_POINTS and _beyond_chance(missing, rows, usual)
+    what = f"lacks a value in {share:.1%} of the rows, {column.null_share:.1%} before{also}"
+    if infinite:
+        yield "infinite", what, "divide by what may be zero with care; infinite counts as missing", more
+    elif more:
+        yield "null_share", what, "look at the job that fills it", True
+
+
+def _out_of_range(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Finding]:
+    low, high = _bounds(column)
+    far = _FAR * max(high - low, abs(low), abs(high))
+    hits = int(((known < low - far) | (known > high + far)).sum())
+    usual = max(_OUTSIDE, 2 / max(seen.contract.rows, 1))
+    if far > 0 and hits > _RANGE_SHARE * len(known) and _beyond_chance(hits, len(known), usual):
+        what = f"is far outside {low:.4g} to {high:.4g} in {hits / len(known):.1%} of the rows"
+        yield "out_of_range", what, "look at units and sentinels such as -999", True
+
+
+def _unit_change(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Finding]:
+    """A median ten times off, and a spread that went with it: cold months move only the first."""
+    low, high = _bounds(column)
+    median = float(np.median(known))
+    if not column.median or median / column.median <= 0 or len(known) < seen.config.policy.min_rows:
+        return
+    ratio = median / column.median
+    spread = float(np.subtract(*np.quantile(known, (0.999, 0.001))))
+    # day 12 of the year is no tenth of day 184: whole numbers that stay whole were not divided
+    whole = low.is_integer() and high.is_integer() and bool((known == np.floor(known)).all())
+    larger = ratio > _UNIT and not low <= median <= high
+    smaller = ratio < 1 / _UNIT and 0 < spread * _UNIT < high - low and not whole
+    if larger or smaller:
+        what = f"has the median {median:.4g}, {column.median:.4g} before: {ratio:.3g} times"
+        yield "unit_change", what, "look whether the unit was changed", True
+
+
+def _constant(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Finding]:
+    low, high = _bounds(column)
+    if low == high or len(known) < seen.config.policy.min_rows or (known != known[0]).any():
+        return
+    earlier = columns.numbers(seen.before(column.name))
+    if not _stood_still(earlier, len(known)):
+        what = f"is {known[0]:.4g} in all {len(known):,} rows"
+        yield "constant", what, "look whether the feed still fills it", True
+
+
+def _stood_still(earlier: np.ndarray, rows: int) -> bool:
+    """Whether a column held one value over a stretch as long as this one before."""
+    changes = np.flatnonzero(earlier[1:] != earlier[:-1])
+    runs = np.diff(np.concatenate(([-1], changes, [len(earlier) - 1])))
+    return bool(runs.max(initial=0) >= _STANDSTILL * rows)
+
+
+def _beyond_chance(hits: int, rows: int, usual: float) -> bool:
+    """The exact binomial tail: P(at least ``hits``) under the usual share."""
+    from scipy.special import bdtrc
+
+    return bool(usual < 1 and hits > 0 and bdtrc(hits - 1, rows, usual) < _CHANCE)
+
+
+def _bounds(column: Column) -> tuple[float, float]:
+    return (0.0, 0.0) if column.low is None or column.high is None else (column.low, column.high)
+
+
+def _named(level: str) -> str:
+    return repr(level if len(level) <= 40 else level[:39] + "…")

@@ -1,0 +1,211 @@
+"""The built-in sources, Parquet and CSV; DuckDB, which reads CSV text, is known here only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lr_retune.config import Config
+from lr_retune.data import kinds
+from lr_retune.data.cached import CachedSource
+from lr_retune.data.files import FileSource
+from lr_retune.data.parquet import ParquetPart, missing_time, unreadable
+
+__all__ = ["CachedSource", "CsvSource", "ParquetSource"]
+
+_NEVER = 2**62  # microseconds; after any time a file can hold
+_SLACK = 2 * 86_400_000_000  # microseconds; local time and UTC are never two days apart
+_ISO = r"\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?)?\s*"
+_OFFSET = r"\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)\s*$"
+# a number with a leading zero is a code, such as a postal code: text
+_NUMBER = r"-?(0|[1-9]\d*|0?\.\d+|(0|[1-9]\d*)\.\d*)(e[+-]?\d+)?|-?inf|-?infinity|nan"
+# What a value must be for its column to have the type; the first type that all values fit is taken.
+_TESTS: dict[str, Callable[[str], str]] = {
+    "int64": lambda v: f"regexp_full_match({v}, '-?(0|[1-9]\\d{{0,17}})')",
+    "double": lambda v: f"regexp_full_match({v}, '{_NUMBER}', 'i')",
+    "bool": lambda v: f"lower({v}) IN ('true', 'false')",
+    "timestamp[us]": lambda v: f"regexp_full_match({v}, '{_ISO}') AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL",
+}
+_VALUES: dict[str, Callable[[str], str]] = {
+    "int64": lambda v: f"TRY_CAST({v} AS BIGINT)",
+    "double": lambda v: f"TRY_CAST({v} AS DOUBLE)",
+    "bool": lambda v: f"lower({v}) = 'true'",
+}
+
+
+class ParquetSource(FileSource):
+    """Parquet files below ``[data] path``: a file, a glob or a folder. Built as ``ParquetSource(config)``."""
+
+    def __init__(self, config: Config) -> None:
+        data, zone = config.data, config.schedule.timezone
+        super().__init__(
+            config, ".parquet", partial(ParquetPart, time=data.time, label_time=data.label_time, timezone=zone)
+        )
+
+
+class CsvSource(FileSource):
+    """CSV files with a header below ``[data] path``: a file, a glob or a folder. Built as ``CsvSource(config)``."""
+
+    def __init__(self, config: Config) -> None:
+        data, zone = config.data, config.schedule.timezone
+        super().__init__(config, ".csv", partial(CsvPart, time=data.time, label_time=data.label_time, timezone=zone))
+
+
+class CsvPart:
+    """One CSV file. A column's type is judged on the rows before the time asked for, so later rows change nothing.
+
+    All text is read as text under names of our own (c0, c1, …): no header can break a query.
+
+    Raises
+    ------
+    DataError
+        With the file's path, if it is no readable CSV or has no usable time column.
+    """
+
+    def __init__(self, path: Path, time: str, label_time: str | None, timezone: str) -> None:
+        self.path, self.time, self.timezone = path, time, timezone
+        self.clocks = tuple(name for name in (time, label_time) if name is not None)
+        self.names = self._header()
+        if self.names.count(time) != 1:
+            raise missing_time(path, time, self.names)
+
+    @property
+    def first(self) -> int | None:
+        """Time of the earliest row, microseconds UTC."""
+        return None if self._clock[1] == _NEVER else self._clock[1]
+
+    @property
+    def last(self) -> int:
+        """No row is later, microseconds UTC; two days more where times are local."""
+        return self._clock[0]
+
+    def types(self, before: int) -> dict[str, str]:
+        """Column name → canonical type, judged on rows before ``before`` (microseconds UTC)."""
+        found = {name: self._type(i, before) for i, name in enumerate(self.names)}
+        found |= {name: kinds.DUPLICATE for name in found if self.names.count(name) > 1}
+        return found | {name: kinds.UTC_TIME for name in self.clocks if found.get(name) in ("timestamp[us]", "null")}
+
+    def read(self, types: Mapping[str, str], start: int, end: int) -> Any:
+        """Columns ``types`` (name → canonical type) and the time, of rows in [start, end), in file order."""
+        here = self.types(end)
+        names = list(dict.fromkeys([self.time, *types]))
+        for name in names:
+            if name in self.clocks and here[name] != kinds.UTC_TIME:
+                raise kinds.no_time(name, str(self.path), here[name])
+        parts = [part for name in names for part in self._selected(name, here[name])]
+        where = f"w >= {start - _SLACK} AND w < {end + _SLACK}"
+        table = self._ask(f"SELECT {', '.join(parts)} FROM ({self._timed}) WHERE {where}")
+        columns = {name: self._column(table, name, types.get(name, "")) for name in names}
+        times = kinds.micros_of(columns[self.time])
+        return pa.table(columns).filter(pa.array((times >= start) & (times < end)))
+
+    def _type(self, i: int, before: int) -> str:
+        present, *misfits = self._clock[2 + i * 5 : 7 + i * 5]
+        if present >= before:
+            return "null"
+        return next((kind for kind, first in zip(_TESTS, misfits, strict=True) if first >= before), "string")
+
+    @cached_property
+    def _clock(self) -> list[int]:
+        """Latest row, earliest row; then five per column: its earliest value, and the earliest that fails each test."""
+        column = f"c{self.names.index(self.time)}"
+        lost = f"count(*) FILTER (w IS NULL AND trim({column}) <> '')"
+        firsts = [f"min(w) FILTER (({test}) AND {z})" for test in self._tests() for z in ("NOT z", "z")]
+        row = self._ask(f"SELECT {lost}, max(w), {', '.join(firsts)} FROM ({self._timed})")
+        lost_rows, last, *times = (column[0].as_py() for column in row.columns)
+        if lost_rows:
+            raise kinds.no_time(self.time, str(self.path), f"other text in {lost_rows} rows")
+        local = [self._utc(wall) for wall in times[0::2]]
+        aware = [_NEVER if utc is None else utc for utc in times[1::2]]
+        return [-_NEVER if last is None else last + _SLACK, *map(min, local, aware)]
+
+    def _tests(self) -> list[str]:
+        tests = ["w IS NOT NULL"]
+        for value in (f"trim(c{i})" for i in range(len(self.names))):
+            tests += [f"{value} <> ''", *(f"{value} <> '' AND NOT ({fits(value)})" for fits in _TESTS.values())]
+        return tests
+
+    def _utc(self, wall: int | None) -> int:
+        if wall is None:
+            return _NEVER
+        local = pa.array([wall], pa.int64()).cast(pa.timestamp("us"))
+        return int(kinds.micros_of(kinds.to_utc(local, self.timezone))[0])
+
+    def _selected(self, name: str, kind: str) -> list[str]:
+        i = self.names.index(name)
+        if name in self.clocks:
+            return [f"{_wall(f'c{i}')} AS w{i}", f"{_aware(f'c{i}')} AS z{i}"]
+        value = f"NULLIF(trim(c{i}), '')"
+        return [f"{_VALUES[kind](value)} AS c{i}" if kind in _VALUES else f"c{i}"]
+
+    def _column(self, table: Any, name: str, kind: str) -> Any:
+        i = self.names.index(name)
+        if name not in self.clocks:
+            return kinds.cast(table.column(f"c{i}"), kind)
+        wall = table.column(f"w{i}").combine_chunks()
+        local = kinds.to_utc(wall.cast(pa.timestamp("us")), self.timezone)
+        return pc.if_else(table.column(f"z{i}").combine_chunks(), wall.cast(pa.timestamp("us", "UTC")), local)
+
+    @cached_property
+    def _dialect(self) -> tuple[str, int]:
+        """Options of read_csv, and how many columns there are."""
+        found = self._ask("FROM sniff_csv($path, all_varchar = true)").to_pylist()[0]
+        marks = {key: found[key] if len(found[key]) == 1 else '"' for key in ("Delimiter", "Quote", "Escape")}
+        options = ", ".join(
+            f"{o} = {_quoted(marks[k])}" for o, k in (("delim", "Delimiter"), ("quote", "Quote"), ("escape", "Escape"))
+        )
+        return f"auto_detect = false, strict_mode = true, skip = {found['SkipRows']}, {options}", len(found["Columns"])
+
+    def _header(self) -> list[str]:
+        row = self._ask(f"FROM {self._rows('false')} LIMIT 1").to_pylist()
+        return [value or "" for value in row[0].values()] if row else []
+
+    def _rows(self, header: str) -> str:
+        options, count = self._dialect
+        columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(count))
+        return f"read_csv($path, header = {header}, columns = {{{columns}}}, {options})"
+
+    @property
+    def _timed(self) -> str:
+        column = f"c{self.names.index(self.time)}"
+        return f"SELECT *, {_wall(column)} AS w, {_aware(column)} AS z FROM {self._rows('true')}"
+
+    def _ask(self, query: str) -> Any:
+        import duckdb
+
+        # one thread keeps rows in file order; extensions would be fetched from the network
+        limits: dict[str, Any] = {
+            "threads": 1,
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        try:
+            with duckdb.connect(":memory:", config=limits) as connection:
+                return connection.sql(query, params={"path": glob_free(self.path)}).to_arrow_table()
+        except duckdb.Error as error:
+            raise unreadable(self.path, error) from None
+
+
+def _wall(column: str) -> str:
+    """Microseconds of the time as written: UTC where it carries an offset, else on the local clock."""
+    utc, local = (f"epoch_us(TRY_CAST({column} AS {kind}))" for kind in ("TIMESTAMPTZ", "TIMESTAMP"))
+    written = f"CASE WHEN {_aware(column)} THEN {utc} ELSE {local} END"
+    return f"CASE WHEN regexp_full_match({column}, '{_ISO}') THEN {written} END"
+
+
+def _aware(column: str) -> str:
+    return f"coalesce(regexp_matches({column}, '{_OFFSET}'), false)"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def glob_free(path: Path) -> str:
+    """A path in which DuckDB sees no pattern: brackets keep ``*``, ``?`` and ``[`` literal."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path))

@@ -1,0 +1,64 @@
+"""Names in retune.toml to installed entry points; nothing is ever imported from a data folder."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from lr_retune.config import Config
+from lr_retune.errors import ConfigError
+from lr_retune.records import Family, Gate, Source, Strategy
+
+Group = Literal["sources", "families", "strategies", "gates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugins:
+    """The four kinds of parts one model's loop is made of."""
+
+    source: Source
+    family: Family
+    strategy: Strategy
+    gates: tuple[Gate, ...]
+
+
+def installed(group: Group) -> list[str]:
+    """Names that may stand in retune.toml."""
+    return sorted({point.name for point in entry_points(group=f"lr_retune.{group}")})
+
+
+def find(group: Group, name: str) -> Any:
+    """Load one entry point.
+
+    Raises
+    ------
+    ConfigError
+        If nothing of that name is installed; says what is.
+    """
+    for point in entry_points(group=f"lr_retune.{group}", name=name):
+        return point.load()
+    known = installed(group)
+    near = difflib.get_close_matches(name, known, n=1)
+    raise ConfigError(
+        f"no {group} plugin named {name!r}",
+        why=f"installed: {known}",
+        fix=f"did you mean {near[0]!r}?" if near else "install the package that brings it, or choose one of these",
+    )
+
+
+def load_family(config: Config, name: str | None = None) -> Family:
+    """The family of a configuration, or of a champion that has another one."""
+    built: Family = find("families", name or config.model.family)(config.model.params, config.model.threads)
+    return built
+
+
+def load_plugins(config: Config) -> Plugins:
+    """All parts of one model's loop; a typo fails here, before any row is read."""
+    return Plugins(
+        source=find("sources", config.data.source)(config),
+        strategy=find("strategies", config.search.strategy),
+        gates=tuple(find("gates", name) for name in config.gates.names),
+        family=load_family(config),
+    )

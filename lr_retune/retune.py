@@ -1,0 +1,116 @@
+"""The main path, readable in one screen: observe → decide → tune → judge → promote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import ParamSpec, Protocol, TypeVar
+
+from lr_retune import steps
+from lr_retune.config import Config
+from lr_retune.plugins import Plugins, load_plugins
+from lr_retune.records import TRAINING_ACTIONS, Champion, Decision, Facts, History, Judgement, Plan, Report, TuneResult
+from lr_retune.stores.promotion import Stores
+from lr_retune.watch.policy import decide
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Step(Protocol):
+    """How a step is run: called here and now, or as a task of a scheduler."""
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+Policy = Callable[[Facts, History, Config], Decision]
+
+
+def call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a step in this process."""
+    return function(*args, **kwargs)
+
+
+def watch(
+    config: Config,
+    stores: Stores,
+    as_of: datetime,
+    *,
+    step: Step = call,
+    policy: Policy = decide,
+    plugins: Plugins | None = None,
+) -> Report:
+    """Observe and decide; record both, change nothing else."""
+    plugins = plugins or load_plugins(config)  # a typo fails here, before any row is read
+    champion = step(stores.champion, as_of)
+    history = step(stores.history, as_of)  # the ledger, cut at as_of: replay sees no future
+    facts = step(steps.observe, config, plugins, stores, champion, as_of)
+    decision = policy(facts, history, config)  # pure
+    seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
+    page = step(steps.drift_page, config, plugins, stores, seen, not history.decisions)
+    step(stores.record, facts, decision, page)
+    return replace(seen, page=page)
+
+
+def retune(
+    config: Config,
+    stores: Stores,
+    as_of: datetime,
+    *,
+    step: Step = call,
+    policy: Policy = decide,
+    plugins: Plugins | None = None,
+) -> Report:
+    """Carry the production window that ends at ``as_of`` to a promoted version, or say why not.
+
+    Raises
+    ------
+    RetuneError
+        Its branch says what kind, and with which exit code; the champion keeps serving.
+    """
+    plugins = plugins or load_plugins(config)
+    seen = watch(config, stores, as_of, step=step, policy=policy, plugins=plugins)
+    if seen.decision.action not in TRAINING_ACTIONS:
+        return seen  # kept, or held for a person
+    plan = step(steps.plan, config, plugins, as_of, seen)
+    result = step(steps.tune, config, plugins, stores, plan, seen)
+    judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
+    return step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
+
+
+def first_model(
+    config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None
+) -> tuple[Plan, TuneResult, Judgement]:
+    """Train and measure a model where there is no champion to compare it with."""
+    plugins = plugins or load_plugins(config)
+    plan = steps.plan(config, plugins, as_of, None)
+    result = steps.tune(config, plugins, stores, plan, None)
+    return plan, result, steps.promise(config, plugins, stores, plan, result)
+
+
+def bootstrap(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None) -> Champion:
+    """Train, measure and register the first champion; never implied by another command.
+
+    Raises
+    ------
+    ConfigError
+        If there is a champion already.
+    DataError
+        If there is not enough history for the window.
+    """
+    stores.refuse_second_bootstrap()
+    return stores.bootstrap(*first_model(config, stores, as_of, plugins=plugins))
+
+
+def search_only(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None) -> TuneResult:
+    """The search alone, on train and valid; nothing is recorded. The control arm runs where there is a champion."""
+    plugins = plugins or load_plugins(config)
+    if not stores.ledger.head(config.name).head:
+        plan = steps.plan(config, plugins, as_of, None)
+        return steps.tune(config, plugins, Stores.in_memory(config), plan, None)
+    champion = stores.champion(as_of)
+    facts = steps.observe(config, plugins, stores, champion, as_of)
+    seen = Report("kept", facts, Decision("", "search", ()), champion)
+    plan = steps.plan(config, plugins, as_of, seen)
+    return steps.tune(config, plugins, Stores.in_memory(config), plan, seen)

@@ -1,0 +1,98 @@
+"""When a fit has had enough: patience, the cap, divergence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lr_retune.errors import RetuneError
+from lr_retune.records import Cost, Fits, Role, SearchOptions, Trial, TrialState
+
+NO_FIT = -1  # handle of a trial whose fit never began
+# Libraries answer a far too large rate with finite nonsense (1e12 coefficients, -1e40 predictions), so a
+# fit counts as diverged when its best loss is this much above what the best constant scores.
+DIVERGED = 0.1
+
+
+def fit(
+    fits: Fits, learning_rate: float, number: int, options: SearchOptions, *, role: Role = "candidate"
+) -> tuple[Trial, int]:
+    """Train one rate until ``patience`` steps brought no lower loss, or the cap is reached.
+
+    Never trains past the stopping step, whatever the family does per call, so the counted work is exact.
+
+    Parameters
+    ----------
+    fits
+        Live fits; one is added.
+    learning_rate
+        The rate, constant over the fit.
+    number
+        The trial's number, unique within the search.
+    options
+        Cap, patience and the user's loss.
+    role
+        Which column of the report the trial belongs to.
+
+    Returns
+    -------
+    tuple of Trial and int
+        The trial and its handle (``NO_FIT`` if it never began). Only a complete trial has a loss: a starved
+        one would look bad for want of steps, not for its rate.
+    """
+    handle, curve, trained = NO_FIT, np.empty(0), 0
+    try:
+        handle = fits.add(learning_rate)
+        curve, ended = _train(fits, handle, options)
+        trained = len(curve)
+        curve, state, note = _state(curve, ended, fits.baseline, options)
+        steps = int(np.argmin(curve)) + 1 if len(curve) else 0
+        loss = options.loss(fits.score(handle, steps)) if state == "complete" else None
+        if loss is not None and not math.isfinite(loss):
+            loss, state, note = None, "failed", "the metric on valid is not a finite number: check valid's labels"
+    except RetuneError as error:
+        loss, steps, state, note = None, 0, "failed", str(error)
+    cost = Cost(fits=1, steps=trained, row_steps=trained * fits.train_rows)
+    found = tuple(float(value) for value in curve)
+    trial = Trial(number, role, learning_rate, "constant", loss, steps, state, found, cost, note)
+    options.progress(_line(trial))
+    return trial, handle
+
+
+def _train(fits: Fits, handle: int, options: SearchOptions) -> tuple[np.ndarray, bool]:
+    """Curve up to the stopping step, and whether the family itself could not go on."""
+    parts: list[np.ndarray] = [np.empty(0)]
+    done, best, best_step = 0, math.inf, 0
+    # The earliest step at which patience can run out bounds each call: training never overshoots.
+    while (room := min(options.max_steps, best_step + options.patience) - done) > 0:
+        part = np.asarray(fits.advance([handle], room)[0], dtype=np.float64)
+        parts.append(part)
+        if len(part) < room or not np.isfinite(part).all():
+            return np.concatenate(parts), len(part) < room
+        low = int(np.argmin(part))
+        if part[low] < best:
+            best, best_step = float(part[low]), done + low + 1
+        done += len(part)
+    return np.concatenate(parts), False
+
+
+def _state(
+    curve: np.ndarray, ended: bool, baseline: float, options: SearchOptions
+) -> tuple[np.ndarray, TrialState, str]:
+    """The finite part of the curve, what became of the fit, and why."""
+    if not len(curve):
+        return curve, "failed", "not one step could be taken: the rows give nothing to learn"
+    if len(bad := np.flatnonzero(~np.isfinite(curve))):
+        return curve[: bad[0]], "diverged", f"the loss is not finite from step {bad[0] + 1} on"
+    best = int(np.argmin(curve))
+    if not ended and len(curve) - best - 1 < options.patience:
+        return curve, "starved", f"still improving after {len(curve)} steps: raise max_steps"
+    if math.isfinite(baseline) and curve[best] > baseline + DIVERGED * abs(baseline):
+        return curve, "diverged", f"its best loss {curve[best]:.6g} is far above the best constant's {baseline:.6g}"
+    return curve, "complete", ""
+
+
+def _line(trial: Trial) -> str:
+    loss = "no loss" if trial.loss is None else f"loss {trial.loss:.6g}"
+    return f"rate {trial.learning_rate:g}: {trial.state}, {loss} at {trial.steps} of {trial.cost.steps} steps"

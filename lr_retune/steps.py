@@ -1,0 +1,333 @@
+"""The steps of the main path: what each reads, which rooms it joins, what it hands on.
+
+Steps exchange references and small records; rows are read inside a step and never leave it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from lr_retune import encoding
+from lr_retune.config import Config
+from lr_retune.data.feed import Feed
+from lr_retune.data.plan import freeze
+from lr_retune.data.ticks import edges, shift, tick_start
+from lr_retune.judge.judgement import judge_scores
+from lr_retune.metrics import curve_loss_for, loss_for
+from lr_retune.plugins import Plugins, load_family
+from lr_retune.records import (
+    Candidate,
+    Champion,
+    Contract,
+    Facts,
+    Files,
+    FitData,
+    FittedModel,
+    HoldoutScores,
+    Judgement,
+    Plan,
+    Range,
+    Report,
+    Rows,
+    SearchOptions,
+    Span,
+    TRAINING_ACTIONS,
+    Trial,
+    TuneResult,
+    plain,
+)
+from lr_retune.report.plots import curves_plot, rate_plot, series_plot
+from lr_retune.search.arms import run
+from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
+from lr_retune.stores.promotion import Stores
+from lr_retune.watch.drift import column_drift, score_drift
+from lr_retune.watch.series import evidence, tick_losses
+
+UNREADABLE = ("missing_column", "retyped_column")
+GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
+
+
+# ── observe ───────────────────────────────────────────────────────────────────────────────────────
+def observe(config: Config, plugins: Plugins, stores: Stores, champion: Champion, as_of: datetime) -> Facts:
+    """Look at the ticks since the champion was judged: rows, matured labels, losses, drift, faults."""
+    feed = Feed(config, plugins.source, as_of)
+    horizon = feed.horizon()
+    span = _watched(config, champion, horizon, as_of)
+    faults = feed.check(champion.contract, _newest(config, feed, span), champion.importance, config.watch.matters)
+    base = Facts(
+        as_of=as_of,
+        champion=champion.model,
+        horizon=horizon,
+        rows=0,
+        matured_rows=0,
+        positives=None,
+        ticks=(),
+        loss=None,
+        faults=faults,
+        alias_moved=stores.registry_alias_moved(),
+    )
+    if any(fault.matters and fault.code in UNREADABLE for fault in faults):
+        return base  # nothing can be scored, and the fault says why
+    return _measured(config, feed, stores, champion, span, base)
+
+
+def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, base: Facts) -> Facts:
+    rows = feed.rows(champion.contract, span, excused(base))
+    model = load_model(config, champion.family, stores.files(champion))
+    score = model.predict(rows.x)
+    loss = loss_for(config.metric)
+    calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
+    ticks = tick_losses(rows, score, loss, calendar, base.horizon)
+    known = rows.y[~np.isnan(rows.y)]
+    return replace(
+        base,
+        rows=len(rows),
+        matured_rows=sum(tick.matured for tick in ticks if tick.mature),
+        positives=int((rows.y == 1).sum()) if config.task == "binary" else None,
+        ticks=ticks,
+        loss=evidence(ticks, champion.promised, champion.promised_ticks, config.policy),
+        drift=_drift(config, feed, model, champion, span),
+    )
+
+
+def excused(facts: Facts) -> tuple[str, ...]:
+    """Columns that are missing or unreadable and do not matter: they count as missing values."""
+    return tuple(f.column for f in facts.faults if f.column is not None and f.code in UNREADABLE and not f.matters)
+
+
+def _watched(config: Config, champion: Champion, horizon: datetime | None, as_of: datetime) -> Span:
+    """Whole ticks since the champion's holdout, at most `[watch] ticks` of them with labels."""
+    tick, zone = config.schedule.tick, config.schedule.timezone
+    end = tick_start(as_of, tick, zone)
+    newest = min(horizon or end, end)
+    start = max(champion.reference.end, shift(tick_start(newest, tick, zone), -config.watch.ticks, tick, zone))
+    return Span(min(start, end), end)
+
+
+def _newest(config: Config, feed: Feed, span: Span) -> Span:
+    """The newest ticks that hold enough rows to check: one tick where it is large enough."""
+    tick, zone = config.schedule.tick, config.schedule.timezone
+    for count in (1, 2, 7, 14, 28):
+        start = max(span.start, shift(span.end, -count, tick, zone))
+        newest = Span(start, span.end)
+        if start == span.start or len(feed.times(newest.start, newest.end)) >= config.policy.min_rows:
+            return newest
+    return span
+
+
+def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[Any, ...]:
+    reference, current = _sample(config, feed, champion.contract, champion.reference), _sample(
+        config, feed, champion.contract, span
+    )
+    limit = config.watch.drift_threshold
+    columns = column_drift(reference, current, champion.contract, champion.importance, limit)
+    before, now = (model.predict(_matrix(t, champion.contract)) for t in (reference, current))
+    return (*columns, score_drift(before, now, limit))
+
+
+def _sample(config: Config, feed: Feed, contract: Contract, span: Span) -> Any:
+    return feed.table(contract, span, limit=config.watch.sample, seed=config.seed)
+
+
+def _matrix(table: Any, contract: Contract) -> np.ndarray:
+    columns = {name: table.column(name).to_pylist() for name in contract.names}
+    return encoding.matrix(columns, contract.features)
+
+
+def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, first: bool) -> bytes | None:
+    """Evidently's page where a person will want it: first tick, alarm, a decision that trains."""
+    champion, facts, decision = seen.champion, seen.facts, seen.decision
+    alarm = facts.loss is not None and facts.loss.alarm
+    due = first or alarm or decision.action in TRAINING_ACTIONS
+    if not stores.shows or config.watch.drift == "native" or not (due or config.watch.drift == "evidently"):
+        return None
+    from lr_retune.watch.evidently import report  # 10 CPU seconds of import: paid only here
+
+    feed = Feed(config, plugins.source, facts.as_of)
+    span = _watched(config, champion, facts.horizon, facts.as_of)
+    contract, limit = champion.contract, config.watch.drift_threshold
+    reference, current = (_sample(config, feed, contract, s) for s in (champion.reference, span))
+    model = load_model(config, champion.family, stores.files(champion))
+    before, now = (model.predict(_matrix(t, contract)) for t in (reference, current))
+    page, _ = report(reference, current, contract, before, now, limit)
+    return page
+
+
+# ── freeze ────────────────────────────────────────────────────────────────────────────────────────
+def plan(config: Config, plugins: Plugins, as_of: datetime, seen: Report | None) -> Plan:
+    """Fix the window: spans counted back from the label horizon, contract and digest.
+
+    ``seen`` is None for a first model: the contract is learned from nothing.
+    """
+    feed = Feed(config, plugins.source, as_of)
+    return freeze(feed, config) if seen is None else freeze(feed, config, seen.champion.contract, excused(seen.facts))
+
+
+# ── tune ──────────────────────────────────────────────────────────────────────────────────────────
+def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report | None) -> TuneResult:
+    """Search (or refit) on train and valid; the control arm and the fixed rate always run.
+
+    ``seen`` is None for a first model: there is no old rate, and the search alone decides.
+    """
+    started = time.process_time(), time.perf_counter()
+    feed = Feed(config, plugins.source, plan.as_of)
+    gaps = () if seen is None else excused(seen.facts)
+    train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
+    refit = seen is not None and seen.decision.action == "refit"
+    arms = run(
+        plugins.family,
+        _fit_data(config, plan, train, valid),
+        _options(config, plugins, valid),
+        strategy=None if refit else plugins.strategy,
+        champion_rate=None if seen is None else seen.champion.learning_rate,
+        user_range=_user_range(config),
+    )
+    golden = _golden(config, feed, plan)
+    saved = {
+        role: _save(config, plugins, stores, plan, golden, trial, model) for role, (trial, model) in arms.models.items()
+    }
+    return TuneResult(
+        family=plugins.family.name,
+        strategy="refit" if refit else config.search.strategy,
+        step_unit=plugins.family.step_unit,
+        challenger=saved.get("challenger"),
+        control=saved.get("control"),
+        fixed=saved.get("fixed"),
+        trials=arms.trials,
+        at_wall=arms.at_wall,
+        same_rate=arms.same_rate,
+        cost=arms.cost,
+        timing={"cpu_s": time.process_time() - started[0], "wall_s": time.perf_counter() - started[1]},
+    )
+
+
+def _fit_data(config: Config, plan: Plan, train: Rows, valid: Rows) -> FitData:
+    return FitData(
+        train=train,
+        valid=valid,
+        task=config.task,
+        categorical=plan.contract.categorical,
+        objective=config.metric.name,
+        curve_loss=curve_loss_for(config.metric),
+        quantile=config.metric.quantile,
+    )
+
+
+def _user_range(config: Config) -> Range | None:
+    asked = config.search.learning_rate
+    return None if asked is None else Range(asked.low, asked.high)
+
+
+def _options(config: Config, plugins: Plugins, valid: Rows) -> SearchOptions:
+    loss = loss_for(config.metric)
+    return SearchOptions(
+        space=_user_range(config) or plugins.family.default_range,
+        points=config.search.points,
+        max_steps=config.search.max_steps,
+        patience=config.search.patience,
+        seed=config.seed,
+        loss=lambda score: loss.value(valid.y, score),
+    )
+
+
+def _golden(config: Config, feed: Feed, plan: Plan) -> dict[str, list[Any]]:
+    """Raw rows whose scores identify a model for ever."""
+    table = feed.table(plan.contract, plan.holdout, limit=GOLDEN_ROWS, seed=config.seed)
+    columns: dict[str, list[Any]] = plain({name: table.column(name).to_pylist() for name in plan.contract.names})
+    return columns
+
+
+def _save(
+    config: Config,
+    plugins: Plugins,
+    stores: Stores,
+    plan: Plan,
+    golden: Mapping[str, list[Any]],
+    trial: Trial,
+    model: FittedModel,
+) -> Candidate:
+    files = model.files()
+    scores = model.predict(encoding.matrix(golden, plan.contract.features))
+    meta = {
+        "family": plugins.family.name,
+        "task": config.task,
+        "learning_rate": trial.learning_rate,
+        "schedule": trial.schedule,
+        "steps": trial.steps,
+    }
+    digest = stores.models.put(pack(files, plan.contract, meta, {"columns": golden, "scores": scores.tolist()}))
+    return Candidate(
+        model=digest,
+        learning_rate=trial.learning_rate,
+        schedule=trial.schedule,
+        steps=trial.steps,
+        loss=trial.loss if trial.loss is not None else float("nan"),
+        size=sum(len(data) for data in files.values()),
+        importance=dict(zip(plan.contract.names, model.importance().tolist(), strict=True)),
+    )
+
+
+def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
+    """What a person looks at first: loss against rate, curves, and production's ticks."""
+    chosen = None if result.challenger is None else result.challenger.learning_rate
+    return {
+        "learning_rate.svg": rate_plot(result.trials, chosen, seen.champion.learning_rate),
+        "curves.svg": curves_plot(result.trials, result.step_unit),
+        "production_loss.svg": series_plot(seen.facts.ticks, seen.champion.promised),
+    }
+
+
+# ── judge ─────────────────────────────────────────────────────────────────────────────────────────
+def judge(
+    config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult
+) -> Judgement:
+    """Meet the champion once, on the holdout that nothing was tuned on."""
+    feed, gaps, champion = Feed(config, plugins.source, plan.as_of), excused(seen.facts), seen.champion
+    ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
+    theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
+    score = _scorer(config, stores, result.family)
+    scores = HoldoutScores(
+        y=ours.y,
+        tick=ours.tick,
+        champion=load_model(config, champion.family, stores.files(champion)).predict(theirs.x),
+        challenger=score(result.challenger, ours),
+        control=score(result.control, ours) if result.control else None,
+        fixed=score(result.fixed, ours) if result.fixed else None,
+    )
+    return judge_scores(scores, result, config, plugins.gates)
+
+
+def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:
+    """What a first model promises: its holdout loss, with nobody to compare it to."""
+    rows = Feed(config, plugins.source, plan.as_of).rows(plan.contract, plan.holdout).labelled()
+    score = _scorer(config, stores, result.family)(result.challenger, rows)
+    alone = HoldoutScores(y=rows.y, tick=rows.tick, champion=score, challenger=score)
+    return judge_scores(alone, result, config, ())
+
+
+def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate | None, Rows], np.ndarray]:
+    def score(candidate: Candidate | None, rows: Rows) -> np.ndarray:
+        if candidate is None:  # every trial failed: the gates answer ERROR on what is not a number
+            return np.full(len(rows), np.nan)
+        return load_model(config, family, stores.models.get(candidate.model)).predict(rows.x)
+
+    return score
+
+
+def load_model(config: Config, family: str, files: Files) -> FittedModel:
+    """A model from files whose digest was checked when they were read."""
+    return load_family(config, family).load(native(files))
+
+
+def reproduces(config: Config, files: Files) -> bool:
+    """Whether a stored model still gives its golden predictions, to 1e-9."""
+    golden = unpack_golden(files)
+    x = encoding.matrix(golden["columns"], unpack_contract(files).features)
+    found = load_model(config, unpack_meta(files)["family"], files).predict(x)
+    return bool(np.allclose(found, golden["scores"], rtol=0, atol=1e-9))

@@ -1,0 +1,88 @@
+"""What a model folder holds beside the native files, and how to read it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lr_retune import encoding
+from lr_retune.errors import IntegrityError
+from lr_retune.records import Champion, Column, Contract, Files, Span, canonical
+
+CONTRACT, META, GOLDEN, ENCODING = "contract.json", "meta.json", "golden.json", "encoding.py"
+
+
+def pack(native: Files, contract: Contract, meta: Mapping[str, Any], golden: Mapping[str, Any]) -> dict[str, bytes]:
+    """A complete model folder.
+
+    Parameters
+    ----------
+    native
+        The family's own files.
+    contract
+        Columns, order and category levels.
+    meta
+        ``{"family": …, "learning_rate": …, "task": …}``.
+    golden
+        ``{"columns": {name: raw values}, "scores": [...]}``: what any later load must reproduce.
+    """
+    return {
+        **native,
+        CONTRACT: canonical(contract).encode(),
+        META: canonical(meta).encode(),
+        GOLDEN: canonical(golden).encode(),
+        ENCODING: Path(encoding.__file__).read_bytes(),
+    }
+
+
+def native(files: Files) -> dict[str, bytes]:
+    """The family's own files."""
+    return {name: data for name, data in files.items() if name not in (CONTRACT, META, GOLDEN, ENCODING)}
+
+
+def unpack_meta(files: Files) -> dict[str, Any]:
+    """The model's own words on itself."""
+    return _json(files, META)
+
+
+def unpack_golden(files: Files) -> dict[str, Any]:
+    """Raw rows and the scores they had when the model was made."""
+    return _json(files, GOLDEN)
+
+
+def unpack_contract(files: Files) -> Contract:
+    """The contract the model was trained under."""
+    return contract_from(_json(files, CONTRACT))
+
+
+def contract_from(value: Mapping[str, Any]) -> Contract:
+    """A contract from its plain form."""
+    columns = tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in value["columns"])
+    return Contract(value["version"], columns, value["rows"])
+
+
+def span_from(value: Mapping[str, str]) -> Span:
+    """A span from its plain form."""
+    return Span(datetime.fromisoformat(value["start"]), datetime.fromisoformat(value["end"]))
+
+
+def champion_from(value: Mapping[str, Any], version: str | None = None, run_id: str | None = None) -> Champion:
+    """A champion from its plain form; registry numbers stand outside it."""
+    revived = {
+        **value,
+        "contract": contract_from(value["contract"]),
+        "reference": span_from(value["reference"]),
+        "promised_ticks": tuple(value["promised_ticks"]),
+    }
+    return Champion(**revived, version=version, run_id=run_id)
+
+
+def _json(files: Files, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(files[name])
+    except (KeyError, ValueError) as error:
+        raise IntegrityError(f"the model folder has no readable {name}", why=str(error)) from error
+    return found

@@ -1,0 +1,133 @@
+"""The ledger of one model as a story: decisions, settlements and moves, read once and then only forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from lr_retune.records import Action, Champion, History, Outcome, PastDecision
+from lr_retune.stores.bundle import champion_from
+from lr_retune.stores.ledger import Entry, Kind, Ledger
+
+BORN = "BORN"  # status of a first champion: there was nobody to beat
+
+# What an action amounts to when nothing has to be judged.
+_UNJUDGED: dict[Action, Outcome] = {"keep": "kept", "fix_feed": "held", "ask": "held"}
+_JUDGED: dict[str, Outcome] = {"FAIL": "rejected", "ERROR": "rejected", "INCONCLUSIVE": "inconclusive"}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of the champion."""
+
+    id: str
+    kind: Kind
+    as_of: datetime
+    person: bool  # asked for by a person: about now, whatever as_of a run simulates
+    expected: str
+    champion: Champion
+
+    def visible(self, as_of: datetime) -> bool:
+        """Whether a run at ``as_of`` may know it; its own promotion it may not, so it can be repeated."""
+        return self.person or self.as_of < as_of
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One judged challenger."""
+
+    key: str
+    decision: str
+    status: str
+
+
+class Chronicle:
+    """Reads new entries only: a replay of a thousand ticks parses each entry once."""
+
+    def __init__(self, ledger: Ledger, model: str) -> None:
+        self._ledger, self._model, self._seq = ledger, model, 0
+        self._decisions: list[PastDecision] = []
+        self._settlements: dict[str, Settlement] = {}  # by key
+        self._settled_by: dict[str, str] = {}  # decision → settlement key
+        self._moves: list[Move] = []
+        self._rolled_back: list[str] = []
+
+    @property
+    def moves(self) -> list[Move]:
+        """Every move, oldest first."""
+        self._read_on()
+        return self._moves
+
+    @property
+    def settlements(self) -> list[Settlement]:
+        """Every settlement, oldest first."""
+        self._read_on()
+        return list(self._settlements.values())
+
+    @property
+    def rolled_back(self) -> list[str]:
+        """Digests that a rollback took out of production."""
+        self._read_on()
+        return self._rolled_back
+
+    def settlement_of(self, decision: str) -> Settlement | None:
+        """The newest settlement of a decision, or None."""
+        self._read_on()
+        key = self._settled_by.get(decision)
+        return None if key is None else self._settlements[key]
+
+    def outcome(self, settlement: Settlement) -> Outcome | None:
+        """What became of a judged challenger; None: it passed and was not promoted."""
+        if settlement.status in ("PASS", BORN):
+            return "promoted" if any(move.id == settlement.decision for move in self.moves) else None
+        return _JUDGED[settlement.status]
+
+    def history(self, as_of: datetime) -> History:
+        """Everything strictly before ``as_of``, so that a run can be repeated with the same answer."""
+        self._read_on()
+        past = sorted((d for d in self._decisions if d.as_of < as_of), key=lambda d: d.as_of)
+        born = [move.as_of for move in self._moves if move.kind == "bootstrap"]
+        return History(tuple(replace(d, outcome=self._became(d)) for d in past), min(born, default=None))
+
+    def _became(self, decision: PastDecision) -> Outcome | None:
+        if decision.action in _UNJUDGED:
+            return _UNJUDGED[decision.action]
+        if decision.action == "rollback":
+            return "rolled_back" if any(move.id == decision.id for move in self._moves) else None
+        found = self.settlement_of(decision.id)
+        return None if found is None else self.outcome(found)
+
+    def _read_on(self) -> None:
+        for entry in self._ledger.entries(self._model, after=self._seq):
+            self._seq = entry.seq
+            _READERS.get(entry.kind, lambda _self, _entry: None)(self, entry)
+
+    def _decision(self, entry: Entry) -> None:
+        found = entry.record["decision"]
+        codes = tuple(reason["code"] for reason in found["reasons"])
+        self._decisions.append(PastDecision(found["id"], entry.as_of, found["action"], codes))
+
+    def _settlement(self, entry: Entry) -> None:
+        decision = entry.record["decision"]["id"]
+        self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"])
+        self._settled_by[decision] = entry.key
+
+    def _adoption(self, entry: Entry) -> None:
+        self._settled_by[entry.key] = entry.record["settlement"]
+
+    def _move(self, entry: Entry) -> None:
+        record: Mapping[str, Any] = entry.record
+        champion = champion_from(record["champion"])
+        self._moves.append(Move(entry.key, record["kind"], entry.as_of, record["person"], record["expected"], champion))
+        if record["kind"] == "rollback":
+            self._rolled_back.append(record["expected"])
+
+
+_READERS = {
+    "decision": Chronicle._decision,
+    "settlement": Chronicle._settlement,
+    "adoption": Chronicle._adoption,
+    "move": Chronicle._move,
+}

@@ -1,0 +1,140 @@
+"""How a decision reads in MLflow: titles, tags, figures and Markdown, from its plain record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+UNDO = "lr-retune rollback"
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """``2019-03-14 search → promoted, rate 0.07``."""
+    head = f"{when(record['as_of'])} {record['decision']['action']}"
+    outcome, rate = record.get("outcome"), _at(record, "result", "challenger", "learning_rate")
+    return head + (f" → {outcome}" if outcome else "") + (f", rate {rate:.4g}" if rate is not None else "")
+
+
+def when(time: str) -> str:
+    """Date, with the time of day where it is not midnight."""
+    moment = datetime.fromisoformat(time)
+    midnight = (moment.hour, moment.minute, moment.second) == (0, 0, 0)
+    return f"{moment:%Y-%m-%d}" if midnight else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def params(record: Mapping[str, Any]) -> dict[str, str]:
+    """What was chosen."""
+    found = {
+        "action": record["decision"]["action"],
+        "family": _at(record, "result", "family"),
+        "strategy": _at(record, "result", "strategy"),
+        "learning_rate": _at(record, "result", "challenger", "learning_rate"),
+        "schedule": _at(record, "result", "challenger", "schedule"),
+        "steps": _at(record, "result", "challenger", "steps"),
+        "champion_learning_rate": _at(record, "champion", "learning_rate"),
+        "seed": record.get("seed"),
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured on the holdout; finite figures only."""
+    found: dict[str, Any] = {f"loss.{arm}": loss for arm, loss in (_at(record, "judgement", "losses") or {}).items()}
+    found |= {f"gain.{part}": gain for part, gain in (_at(record, "judgement", "attribution") or {}).items()}
+    judged = _paired(record)
+    found |= {f"gain.{end}": judged.get(end) for end in ("effect", "low", "high")}
+    return {k: float(v) for k, v in sorted(found.items()) if isinstance(v, (int, float)) and math.isfinite(v)}
+
+
+def tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Short identifiers."""
+    found = {
+        "lr_retune.outcome": record.get("outcome"),
+        "lr_retune.status": record.get("status"),
+        "lr_retune.digest": _at(record, "result", "challenger", "model"),
+        "lr_retune.plan": _at(record, "plan", "digest"),
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def version_tags(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, str]:
+    """Rate and predecessor of a registered version."""
+    return {
+        "lr_retune.learning_rate": str(meta.get("learning_rate", "")),
+        "lr_retune.replaces": str(record.get("replaces") or "none"),
+    }
+
+
+def model(name: str) -> str:
+    """Markdown of the registered model."""
+    return (
+        f"Kept by lr-retune. The alias `champion` follows its ledger: move it with `lr-retune promote` or `{UNDO}`, "
+        f"not by hand.\n\nServe it: `mlflow models serve -m models:/{name}@champion --env-manager local`"
+    )
+
+
+def version(name: str, record: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    """Markdown of one version: what it replaced, by how much, and how to undo it."""
+    rate, replaced = meta.get("learning_rate"), record.get("replaces")
+    lines = [f"**{when(record['as_of'])} {record['decision']['action']}** · learning rate {rate}"]
+    if replaced is None:
+        lines.append("The first champion: nothing was replaced.")
+    else:
+        old = _at(record, "champion", "learning_rate")
+        lines.append(f"Replaces version {replaced} (learning rate {old}). {_gain(record)}")
+        lines.append(f"Undo: `{UNDO}` puts version {replaced} of {name} back.")
+    return "\n\n".join(lines)
+
+
+def note(name: str, record: Mapping[str, Any]) -> str:
+    """Markdown of one decision's run."""
+    lines = [f"**{name}: {title(record)}**"]
+    lines += [f"- {reason['text']} ({reason['code']})" for reason in record["decision"].get("reasons", [])]
+    lines += ["", _gain(record), ""] if _gain(record) else [""]
+    verdicts = _at(record, "judgement", "verdicts") or []
+    if verdicts:
+        lines += ["| gate | status | why |", "|---|---|---|"]
+        lines += [f"| {v['gate']} ({v['code']}) | {v['status']} | {_cell(v['reason'])} |" for v in verdicts]
+    if record.get("outcome") == "promoted":
+        lines += ["", f"Undo: `{UNDO}`"]
+    return "\n".join(lines)[:5000]
+
+
+def trial_title(trial: Mapping[str, Any]) -> str:
+    """``candidate, rate 0.07``."""
+    return f"{trial['role']}, rate {trial['learning_rate']:.4g}"
+
+
+def trial_params(trial: Mapping[str, Any]) -> dict[str, str]:
+    """What a trial tried and how it ended."""
+    named = ("learning_rate", "schedule", "role", "state", "steps")
+    return {key: str(trial[key]) for key in named}
+
+
+def _gain(record: Mapping[str, Any]) -> str:
+    losses = _at(record, "judgement", "losses") or {}
+    old, new = losses.get("champion"), losses.get("challenger")
+    if not old or new is None:
+        return ""
+    judged = _paired(record)
+    interval = ""
+    if judged.get("low") is not None and judged.get("high") is not None:
+        interval = f", 90 % interval {judged['low']:+.1%} to {judged['high']:+.1%}"
+    return f"Loss on the holdout {new:.4g} instead of {old:.4g}: a gain of {(old - new) / old:+.1%}{interval}."
+
+
+def _paired(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    verdicts = _at(record, "judgement", "verdicts") or []
+    return next((v for v in verdicts if v.get("effect") is not None), {})
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _at(record: Any, *path: str) -> Any:
+    for key in path:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record

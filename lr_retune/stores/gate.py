@@ -1,0 +1,190 @@
+"""The CI verdict on a registered version: re-verified from ledger, files and registry, never believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from lr_retune.config import format_duration
+from lr_retune.errors import ConfigError, DependencyError, IntegrityError
+from lr_retune.records import iso
+from lr_retune.stores.ledger import Entry
+from lr_retune.stores.promotion import Stores
+
+RuleStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "CONFLICT", "TAMPERED"]
+
+GATE_RULES = {
+    "LRR501": "The ledger's hash chain holds: no entry was edited, removed or reordered.",
+    "LRR502": "The version is known to the ledger: a decision judged it, or made it champion.",
+    "LRR503": "The model files are, byte for byte, those that were judged.",
+    "LRR504": "The judge's verdict was PASS.",
+    "LRR505": "The verdict has not expired ([gates] expires).",
+    "LRR506": "The champion that the challenger beat is still champion, or the version is champion itself.",
+    "LRR507": "The registry's champion alias points where the ledger says.",
+}
+# Several failures at once: integrity before conflict before dependency before FAIL before INCONCLUSIVE.
+_EXIT: tuple[tuple[RuleStatus, int], ...] = (
+    ("TAMPERED", 6),
+    ("CONFLICT", 5),
+    ("ERROR", 4),
+    ("FAIL", 1),
+    ("INCONCLUSIVE", 10),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule's answer."""
+
+    code: str
+    status: RuleStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """What a deployment job acts on."""
+
+    model: str
+    version: str | None
+    decision: str | None
+    rules: tuple[Rule, ...]
+    expires_at: str | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 only when every rule passed."""
+        found = {rule.status for rule in self.rules}
+        return next((code for status, code in _EXIT if status in found), 0)
+
+    @property
+    def status(self) -> Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]:
+        """The contract's word for the exit code."""
+        words: dict[int, Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]] = {0: "PASS", 1: "FAIL", 10: "INCONCLUSIVE"}
+        return words.get(self.exit_code, "ERROR")
+
+
+def verdict(stores: Stores, model: str, *, version: str | None, decision: str | None, now: datetime) -> GateVerdict:
+    """Check a version, or the challenger of a decision, against everything that was recorded.
+
+    Parameters
+    ----------
+    now
+        When the verdict is asked for; expiry counts up to it.
+
+    Raises
+    ------
+    ConfigError
+        If ``model`` is not the configured one.
+    """
+    if model != stores.name:
+        raise ConfigError(f"this configuration is about {stores.name!r}, not {model!r}", fix="name its retune.toml with -c")
+    subject = _Subject(stores, version, decision)
+    rules = tuple(_told(code, look, stores, subject, now) for code, look in _RULES.items())
+    expires = subject.settlement and iso(subject.settlement.as_of + stores.config.gates.expires)
+    return GateVerdict(model, subject.version, subject.decision, rules, expires)
+
+
+class _Subject:
+    """The version in question: its move and the settlement that judged it."""
+
+    def __init__(self, stores: Stores, version: str | None, decision: str | None) -> None:
+        rows = stores.ledger.promotions(stores.name)
+        found = [r for r in rows if (r.version == version if version else r.decision == decision)]
+        self.move = found[-1] if found else None
+        self.version = version or (self.move.version if self.move else None)
+        self.decision = decision or (self.move.decision if self.move else None)
+        settled = stores.settlement(self.decision) if self.decision else None
+        self.settlement: Entry | None = settled
+        self.digest: str | None = self.move.candidate if self.move else _challenger(settled)
+        self.known = self.move is not None or settled is not None
+        head = stores.ledger.head(stores.name)
+        self.is_champion = bool(head.head) and head.head == self.digest
+        self.committed = any(r.candidate == self.digest and r.state == "COMMITTED" for r in rows)
+
+
+def _challenger(entry: Entry | None) -> str | None:
+    challenger = None if entry is None else entry.record["result"]["challenger"]
+    return None if challenger is None else challenger["model"]
+
+
+def _told(
+    code: str, look: Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]], stores: Stores, subject: _Subject, now: datetime
+) -> Rule:
+    try:
+        return Rule(code, *look(stores, subject, now))
+    except IntegrityError as error:
+        return Rule(code, "TAMPERED", str(error))
+    except DependencyError as error:
+        return Rule(code, "ERROR", str(error))
+
+
+def _chain(stores: Stores, _subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    broken = stores.ledger.verify(stores.name)
+    return ("TAMPERED", "; ".join(broken)) if broken else ("PASS", "the ledger's chain holds")
+
+
+def _known(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    if subject.known:
+        return "PASS", f"decision {subject.decision}"
+    asked = f"version {subject.version}" if subject.version else f"decision {subject.decision}"
+    return "FAIL", f"{asked} was never judged: the ledger does not know it"
+
+
+def _files(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    if subject.digest is None:
+        return "FAIL", "there are no model files to check"
+    stores.verify_files(subject.digest, subject.version)
+    return "PASS", f"files have the recorded digest {subject.digest[:12]}"
+
+
+def _passed(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    if subject.settlement is None:
+        if subject.is_champion and subject.committed:
+            return "PASS", "champion by its own committed row (bootstrap or rollback)"
+        return "FAIL", "no verdict"
+    status: RuleStatus = subject.settlement.record["status"]
+    reasons = "; ".join(v["reason"] for v in subject.settlement.record["judgement"]["verdicts"])
+    return status, reasons or "no gate answered"
+
+
+def _fresh(stores: Stores, subject: _Subject, now: datetime) -> tuple[RuleStatus, str]:
+    if subject.is_champion and subject.committed:
+        return "PASS", "champion: its verdict was used in time"
+    if subject.settlement is None:
+        return "FAIL", "no verdict"
+    age, limit = now - subject.settlement.as_of, stores.config.gates.expires
+    told = f"judged as of {iso(subject.settlement.as_of)}, valid for {format_duration(limit)}"
+    return ("PASS" if age <= limit else "FAIL"), told
+
+
+def _still_beaten(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    if subject.is_champion and subject.committed:
+        return "PASS", "it is the champion"
+    if subject.settlement is None:
+        return "FAIL", "no verdict"
+    beaten: dict[str, Any] = subject.settlement.record["champion"]
+    head = stores.ledger.head(stores.name)
+    if (head.head, head.epoch) == (beaten["model"], beaten["epoch"]):
+        return "PASS", "the champion it met is still champion"
+    return "CONFLICT", "the champion has changed since the verdict: run again"
+
+
+def _alias(stores: Stores, _subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    moved = stores.registry_alias_moved()
+    if moved is None:
+        return "PASS", "the champion alias points where the ledger says"
+    return "TAMPERED", f"the champion alias points at {moved}, the ledger says version {stores.ledger.head(stores.name).version}"
+
+
+_RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]] = {
+    "LRR501": _chain,
+    "LRR502": _known,
+    "LRR503": _files,
+    "LRR504": _passed,
+    "LRR505": _fresh,
+    "LRR506": _still_beaten,
+    "LRR507": _alias,
+}

@@ -1,0 +1,413 @@
+"""The authority: an append-only hash chain per model and the row that promotions compare and set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, Engine, RowMapping, make_url
+from sqlalchemy.pool import StaticPool
+
+from lr_retune.errors import ConfigError, ConflictError, DependencyError, IntegrityError
+from lr_retune.records import TickLoss, canonical, micros
+from lr_retune.stores import schema as db
+
+State = Literal["PREPARED", "CLAIMED", "COMMITTED", "ABANDONED"]
+Kind = Literal["promote", "rollback", "bootstrap"]
+T = TypeVar("T")
+ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
+_BUSY = ("locked", "deadlock", "could not serialize")  # the whole transaction may be tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One link of the chain."""
+
+    seq: int
+    kind: str
+    key: str
+    as_of: datetime
+    record: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Who is champion: digest (empty for nobody), fencing token and registry version."""
+
+    head: str = ""
+    epoch: int = 0
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One way to a new head and how far it got."""
+
+    decision: str
+    kind: Kind
+    expected: str
+    expected_epoch: int
+    candidate: str
+    version: str | None = None
+    run_id: str | None = None
+    state: State = "PREPARED"
+
+
+def chain_digest(prev: str, kind: str, key: str, record: str) -> str:
+    """sha256 of the previous digest and this entry's content."""
+    return hashlib.sha256("\n".join((prev, kind, key, record)).encode()).hexdigest()
+
+
+class Ledger:
+    """One database that may hold the ledgers of many models.
+
+    Parameters
+    ----------
+    url
+        A SQLAlchemy URL; ``sqlite://`` keeps everything in memory.
+    busy
+        Seconds that one attempt waits for another writer.
+
+    Raises
+    ------
+    DependencyError
+        If the database cannot be opened, is corrupt or stays locked.
+    IntegrityError
+        If a newer lr-retune wrote it.
+    """
+
+    def __init__(self, url: str, *, busy: float = 5.0) -> None:
+        self.url = _parse(url)
+        with self._told():
+            self._reads = _engine(self.url, busy)
+        self._writes = self._reads.execution_options(writes=True)
+        if self._read(_version) is None:
+            self._write(_migrate)
+        self._refuse_newer()
+
+    # ── the chain ─────────────────────────────────────────────────────────────────────────────────
+    def append(self, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:
+        """Add an entry, or return the one that already has this kind and key."""
+        return self._write(lambda c: _append(c, model, kind, key, as_of, body))
+
+    def entry(self, model: str, kind: str, key: str) -> Entry | None:
+        """The entry of a kind with a key, or None."""
+        return self._read(lambda c: _find(c, model, kind, key))
+
+    def entries(self, model: str, *, after: int = 0) -> list[Entry]:
+        """Entries with seq > ``after``, in order."""
+        e = db.entries.c
+        query = sa.select(db.entries).where(e.model == model, e.seq > after).order_by(e.seq)
+        return self._read(lambda c: [_entry(row) for row in c.execute(query).mappings()])
+
+    def last(self, model: str) -> Entry:
+        """The newest entry.
+
+        Raises
+        ------
+        ConfigError
+            If the ledger knows nothing of the model.
+        """
+        e = db.entries.c
+        query = sa.select(db.entries).where(e.model == model).order_by(e.seq.desc()).limit(1)
+        row = self._read(lambda c: c.execute(query).mappings().first())
+        if row is None:
+            raise ConfigError(f"the ledger holds nothing about {model}", fix="run `lr-retune bootstrap`")
+        return _entry(row)
+
+    def verify(self, model: str) -> list[str]:
+        """Recompute the chain; one sentence per broken link, none when it holds."""
+        return self._read(lambda c: _verify(c, model))
+
+    # ── the head and promotions ───────────────────────────────────────────────────────────────────
+    def head(self, model: str) -> Head:
+        """The champion's row; an empty head when there is none."""
+        return self._read(lambda c: _head(c, model))
+
+    def promotion(self, model: str, decision: str) -> Promotion | None:
+        """The promotion of a decision, or None."""
+        found = [p for p in self.promotions(model) if p.decision == decision]
+        return found[0] if found else None
+
+    def promotions(self, model: str, *states: State) -> list[Promotion]:
+        """Promotions in one of the states, all when none is named; by the epoch they aim at."""
+        p = db.promotions.c
+        query = sa.select(db.promotions).where(p.model == model).order_by(p.expected_epoch, p.decision)
+        if states:
+            query = query.where(p.state.in_(states))
+        return self._read(lambda c: [_promotion(row) for row in c.execute(query).mappings()])
+
+    def prepare(self, model: str, promotion: Promotion) -> Promotion:
+        """File the intent; one that was claimed or committed before is returned as it is."""
+        return self._write(lambda c: _prepare(c, model, promotion))
+
+    def claim(self, model: str, promotion: Promotion, as_of: datetime, body: Mapping[str, Any]) -> None:
+        """Move the head, mark the promotion CLAIMED and chain a ``move`` entry, all or nothing.
+
+        Raises
+        ------
+        ConflictError
+            If the head is no longer the one the promotion expects.
+        """
+        self._write(lambda c: _claim(c, model, promotion, as_of, body))
+
+    def commit(self, model: str, decision: str) -> None:
+        """A claimed promotion is done."""
+        self._write(lambda c: _mark(c, model, decision, "CLAIMED", "COMMITTED"))
+
+    def abandon(self, model: str, decision: str) -> None:
+        """A prepared promotion is given up; one that was claimed meanwhile stays."""
+        self._write(lambda c: _mark(c, model, decision, "PREPARED", "ABANDONED"))
+
+    # ── what the registry has been shown ──────────────────────────────────────────────────────────
+    def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
+        """Settlement key → outcome shown and its run."""
+        query = sa.select(db.projections).where(db.projections.c.model == model)
+        return self._read(lambda c: {r["key"]: (r["outcome"], r["run_id"]) for r in c.execute(query).mappings()})
+
+    def project(self, model: str, key: str, outcome: str, run_id: str | None) -> None:
+        """Note that a settlement stands in the registry."""
+        where = {"model": model, "key": key}
+        self._write(lambda c: _upsert(c, db.projections, where, {"outcome": outcome, "run_id": run_id}))
+
+    # ── tick losses ───────────────────────────────────────────────────────────────────────────────
+    def put_ticks(self, model: str, champion: str, ticks: Sequence[TickLoss], label_cut: datetime) -> None:
+        """Upsert tick losses; what was computed with later labels stays."""
+        self._write(lambda c: _put_ticks(c, model, champion, ticks, micros(label_cut)))
+
+    def ticks(self, model: str, champion: str) -> list[TickLoss]:
+        """The series of one champion, oldest first."""
+        t = db.ticks.c
+        query = sa.select(db.ticks).where(t.model == model, t.champion == champion).order_by(t.start)
+        return self._read(lambda c: [_tick(row) for row in c.execute(query).mappings()])
+
+    def _refuse_newer(self) -> None:
+        found = self._read(_version) or 0
+        if found > db.SCHEMA_VERSION:
+            raise IntegrityError(
+                f"the ledger has schema version {found}, this lr-retune knows {db.SCHEMA_VERSION}",
+                why="a newer lr-retune wrote it",
+                fix="upgrade lr-retune on this machine",
+            )
+
+    # ── transactions ──────────────────────────────────────────────────────────────────────────────
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self._told(), self._reads.begin() as connection:
+            return work(connection)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        with self._told():
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._transact(work)
+                except (exc.IntegrityError, exc.OperationalError) as error:
+                    if isinstance(error, exc.OperationalError) and not any(word in str(error.orig) for word in _BUSY):
+                        raise
+            return self._transact(work)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._writes.begin() as connection:
+            return work(connection)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (exc.SQLAlchemyError, OSError) as error:
+            why = str(getattr(error, "orig", None) or error).splitlines()[0]
+            where = self.url.render_as_string(hide_password=True)
+            raise DependencyError(
+                f"the ledger {where} does not answer",
+                why=why,
+                fix="check the path, its permissions and who else writes to it; restore a backup if it is corrupt",
+            ) from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except exc.ArgumentError:
+        raise ConfigError("state.url is no database URL", fix='write "sqlite:///lr_retune.db"') from None
+
+
+def _engine(url: URL, busy: float) -> Engine:
+    if not url.drivername.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True)
+    memory = url.database in (None, "", ":memory:")
+    if memory:
+        engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, connect_args={"timeout": busy})
+    sa.event.listen(engine, "connect", _own_transactions)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _own_transactions(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # else the driver begins late: SQLAlchemy's documented SQLite recipe
+
+
+def _begin(connection: Connection) -> None:
+    # A writer that begins as a reader cannot wait for its turn: SQLite refuses the upgrade at once.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _version(c: Connection) -> int | None:
+    if not sa.inspect(c).has_table("schema_version"):
+        return None
+    found: int | None = c.execute(sa.select(db.schema_version.c.version)).scalar()
+    return found
+
+
+def _migrate(c: Connection) -> None:
+    db.tables.create_all(c)
+    if _version(c) is None:
+        c.execute(db.schema_version.insert().values(version=db.SCHEMA_VERSION))
+
+
+def _head(c: Connection, model: str) -> Head:
+    row = c.execute(sa.select(db.heads).where(db.heads.c.model == model)).mappings().first()
+    return Head(row["head"], row["epoch"], row["version"]) if row else Head()
+
+
+def _find(c: Connection, model: str, kind: str, key: str) -> Entry | None:
+    e = db.entries.c
+    row = c.execute(sa.select(db.entries).where(e.model == model, e.kind == kind, e.key == key)).mappings().first()
+    return _entry(row) if row else None
+
+
+def _append(c: Connection, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:
+    if (found := _find(c, model, kind, key)) is not None:
+        return found
+    h = db.heads.c
+    chain = c.execute(sa.select(h.seq, h.tail).where(h.model == model)).first()
+    if chain is None:
+        c.execute(db.heads.insert().values(model=model))
+    seq, prev = (chain.seq + 1, chain.tail) if chain is not None else (1, "")
+    text = canonical({**body, "as_of": as_of})
+    digest = chain_digest(prev, kind, key, text)
+    # The row lock serialises writers on PostgreSQL; the primary key (model, seq) refuses the rest.
+    c.execute(db.heads.update().where(h.model == model).values(seq=seq, tail=digest))
+    row = {"seq": seq, "kind": kind, "key": key, "as_of": micros(as_of), "record": text, "digest": digest}
+    c.execute(db.entries.insert().values(model=model, prev=prev, **row))
+    return Entry(seq, kind, key, as_of, json.loads(text), digest)
+
+
+def _prepare(c: Connection, model: str, new: Promotion) -> Promotion:
+    p = db.promotions.c
+    here = (p.model == model, p.decision == new.decision)
+    row = c.execute(sa.select(db.promotions).where(*here)).mappings().first()
+    if row and row["state"] in ("CLAIMED", "COMMITTED"):
+        return _promotion(row)
+    fields = {
+        "kind": new.kind, "expected": new.expected, "expected_epoch": new.expected_epoch,
+        "candidate": new.candidate, "version": new.version, "run_id": new.run_id, "state": "PREPARED",
+    }  # fmt: skip
+    _upsert(c, db.promotions, {"model": model, "decision": new.decision}, fields)
+    return new
+
+
+def _claim(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mapping[str, Any]) -> None:
+    if _find(c, model, "move", p.decision):
+        raise ConflictError(
+            f"decision {p.decision[:12]} has moved the champion of {model} before",
+            why="a decision does so once at most",
+        )
+    h, seen = db.heads.c, db.promotions.c
+    _append(c, model, "move", p.decision, as_of, {**body, "candidate": p.candidate, "expected": p.expected})
+    moved = c.execute(
+        db.heads.update()
+        .where(h.model == model, h.head == p.expected, h.epoch == p.expected_epoch)
+        .values(head=p.candidate, epoch=p.expected_epoch + 1, version=p.version)
+    )
+    if moved.rowcount != 1:  # the entry above goes with the transaction
+        raise ConflictError(
+            f"{model} has another champion than the one this challenger beat",
+            why="somebody else promoted or rolled back first",
+            fix="run again: the challenger is judged against the new champion",
+        )
+    c.execute(
+        db.promotions.update()
+        .where(seen.model == model, seen.decision == p.decision)
+        .values(state="CLAIMED", version=p.version, run_id=p.run_id)
+    )
+
+
+def _mark(c: Connection, model: str, decision: str, old: State, new: State) -> None:
+    p = db.promotions.c
+    here = (p.model == model, p.decision == decision, p.state == old)
+    c.execute(db.promotions.update().where(*here).values(state=new))
+
+
+def _upsert(c: Connection, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    where = [table.c[name] == value for name, value in key.items()]
+    if c.execute(table.update().where(*where).values(**values)).rowcount == 0:
+        c.execute(table.insert().values(**key, **values))
+
+
+def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLoss], cut: int) -> None:
+    t = db.ticks.c
+    known = c.execute(sa.select(t.start, t.label_cut).where(t.model == model, t.champion == champion))
+    cuts = {row.start: row.label_cut for row in known}
+    for tick in ticks:
+        key = {"model": model, "start": micros(tick.start), "champion": champion}
+        if cuts.get(key["start"], cut) > cut:
+            continue
+        row = {
+            "end": micros(tick.end), "rows": tick.rows, "matured": tick.matured, "loss": tick.loss,
+            "mature": int(tick.mature), "label_cut": cut,
+        }  # fmt: skip
+        _upsert(c, db.ticks, key, row)
+
+
+def _time(value: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+
+
+def _entry(row: RowMapping) -> Entry:
+    return Entry(row["seq"], row["kind"], row["key"], _time(row["as_of"]), json.loads(row["record"]), row["digest"])
+
+
+def _promotion(row: RowMapping) -> Promotion:
+    return Promotion(**{name: value for name, value in row.items() if name != "model"})
+
+
+def _tick(row: RowMapping) -> TickLoss:
+    return TickLoss(
+        _time(row["start"]), _time(row["end"]), row["rows"], row["matured"], row["loss"], bool(row["mature"])
+    )
+
+
+def _verify(c: Connection, model: str) -> list[str]:
+    e, h, problems, prev, seq = db.entries.c, db.heads.c, [], "", 0
+    for row in c.execute(sa.select(db.entries).where(e.model == model).order_by(e.seq)).mappings():
+        if row["seq"] != seq + 1:
+            problems.append(f"entry {seq + 1} of {model} is missing")
+        if row["prev"] != prev or row["digest"] != chain_digest(row["prev"], row["kind"], row["key"], row["record"]):
+            problems.append(
+                f"entry {row['seq']} of {model} ({row['kind']} {row['key']}) was changed after it was written"
+            )
+        elif canonical(_time(row["as_of"])) != canonical(json.loads(row["record"])["as_of"]):
+            problems.append(f"entry {row['seq']} of {model} carries another time than its record")
+        prev, seq = row["digest"], row["seq"]
+    tail = c.execute(sa.select(h.seq, h.tail).where(h.model == model)).first()
+    if tail is not None and tuple(tail) != (seq, prev):
+        problems.append(f"the ledger of {model} ends at entry {seq}, and {tail[0]} were written")
+    moves = c.execute(sa.select(e.record).where(e.model == model, e.kind == "move").order_by(e.seq)).scalars().all()
+    last = json.loads(moves[-1]).get("candidate") or "" if moves else ""
+    if (head := _head(c, model)).head != last:
+        problems.append(
+            f"the head of {model} is {head.head[:12] or 'nobody'}, its last move says {last[:12] or 'nobody'}"
+        )
+    return problems

@@ -1,0 +1,179 @@
+"""Model files by the digest of their content: put once, checked on every read."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from lr_retune.errors import DependencyError, IntegrityError
+from lr_retune.records import Files, files_digest
+
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Models(Protocol):
+    """Where model files lie."""
+
+    def put(self, files: Files) -> str:
+        """Keep files and return their digest; keeping them again changes nothing."""
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        """The files of a digest, checked.
+
+        Raises
+        ------
+        IntegrityError
+            If they are absent or are not what the digest says.
+        """
+
+    def has(self, digest: str) -> bool:
+        """Whether files lie there, unchecked."""
+
+
+def checked(files: Files, digest: str, where: str) -> dict[str, bytes]:
+    """The files, if they are what the digest says.
+
+    Raises
+    ------
+    IntegrityError
+        If not: nothing of them may be loaded.
+    """
+    found = files_digest(files)
+    if found != digest:
+        raise IntegrityError(
+            f"the model files in {where} have digest {found[:12]}, recorded is {digest[:12]}",
+            why="a file was changed, added or lost after it was judged",
+            fix="restore the folder from a backup, or `lr-retune rollback`; nothing of it was loaded",
+        )
+    return dict(files)
+
+
+def safe_name(name: str) -> str:
+    """A file name that cannot leave its folder.
+
+    Raises
+    ------
+    IntegrityError
+        If it could.
+    """
+    if not _FILE.fullmatch(name):
+        raise IntegrityError(f"{name[:80]!r} is no name for a model file", fix="use letters, digits and . _ -")
+    return name
+
+
+class MemoryModels:
+    """Model files in memory, for replay and tests."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, bytes]] = {}
+
+    def put(self, files: Files) -> str:
+        digest = files_digest({safe_name(name): data for name, data in files.items()})
+        self._files.setdefault(digest, dict(files))
+        return digest
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        if digest not in self._files:
+            raise _absent(digest, "memory")
+        return checked(self._files[digest], digest, "memory")
+
+    def has(self, digest: str) -> bool:
+        return digest in self._files
+
+
+class FileModels:
+    """Model files in one folder each, named by their digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, files: Files) -> str:
+        digest = files_digest({safe_name(name): data for name, data in files.items()})
+        if not self._holds(digest):
+            try:
+                self._write(files, self._place(digest))
+            except OSError as error:
+                raise DependencyError(
+                    f"model files cannot be written to {self.folder}",
+                    why=error.strerror or str(error),
+                    fix="free or mount the disk",
+                ) from error
+        return digest
+
+    def get(self, digest: str) -> dict[str, bytes]:
+        place = self._place(digest)
+        if not place.is_dir():
+            raise _absent(digest, str(self.folder))
+        return checked(self._read(place), digest, str(place))
+
+    def has(self, digest: str) -> bool:
+        return self._place(digest).is_dir()
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise IntegrityError(f"{digest[:80]!r} is no digest", why="model folders are named by 64 hex digits")
+        return self.folder / digest
+
+    def _holds(self, digest: str) -> bool:
+        try:
+            return bool(self.get(digest))
+        except IntegrityError:
+            return False
+
+    def _read(self, place: Path) -> dict[str, bytes]:
+        root, found = place.resolve(), {}
+        if root.parent != self.folder.resolve():
+            raise IntegrityError(f"{place} is a link that leads out of its folder", fix="restore it from a backup")
+        for file in sorted(place.iterdir()):
+            if file.is_symlink() or not file.is_file():
+                raise IntegrityError(f"{file} is no plain file", why="model folders hold plain files only")
+            found[safe_name(file.name)] = file.read_bytes()
+        return found
+
+    def _write(self, files: Files, place: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+        try:
+            for name, data in files.items():
+                with (draft / name).open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            draft.chmod(0o755)
+            self._swap_in(draft, place)
+            _sync(self.folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _swap_in(self, draft: Path, place: Path) -> None:
+        try:
+            draft.rename(place)
+        except OSError:
+            if self._holds(place.name):  # another process put the same content meanwhile
+                return
+            # What lies there is damaged: it goes aside into the draft's name, the good copy takes its place.
+            aside = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+            place.rename(aside / "damaged")
+            draft.rename(place)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _absent(digest: str, where: str) -> IntegrityError:
+    return IntegrityError(
+        f"no model files for {digest[:12]} in {where}",
+        why="the folder was deleted, or the ledger came from another machine",
+        fix="restore the folder; with MLflow at hand the files are fetched from the registered version",
+    )

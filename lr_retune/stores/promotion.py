@@ -1,0 +1,490 @@
+"""What the main path asks of the stores: who is champion, what happened, and changing it safely."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from lr_retune.config import Config
+from lr_retune.errors import (
+    ConfigError,
+    DataError,
+    DependencyError,
+    HeldError,
+    IntegrityError,
+)
+from lr_retune.records import (
+    Candidate,
+    Champion,
+    Decision,
+    Facts,
+    Files,
+    History,
+    Judgement,
+    Outcome,
+    Plan,
+    Report,
+    TuneResult,
+    Verdict,
+    canonical,
+    content_digest,
+    plain,
+)
+from lr_retune.stores.bundle import champion_from
+from lr_retune.stores.chronicle import BORN, Chronicle, Move, Settlement
+from lr_retune.stores.ledger import Entry, Head, Kind, Ledger
+from lr_retune.stores.memory import MemoryRegistry
+from lr_retune.stores.models import FileModels, MemoryModels, Models
+from lr_retune.stores.moves import Board, Mover, Request
+
+ROLLED_BACK = "LRR401"
+LIBRARIES = ("numpy", "lightgbm", "scikit-learn")
+
+
+def environment() -> dict[str, str]:
+    """Versions that decide a model's bytes; read from metadata, nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+class Stores:
+    """One model's ledger, registry and model files.
+
+    Parameters
+    ----------
+    ledger, registry, models
+        The authority, what shows it, and where model files lie.
+    config
+        Its name, seed and digest go into keys and records.
+    """
+
+    def __init__(self, ledger: Ledger, registry: Board, models: Models, config: Config) -> None:
+        self.ledger, self.registry, self.models, self.config = ledger, registry, models, config
+        self.name = config.name
+        self._mover = Mover(self.name, ledger, registry, models)
+        self._chronicle = Chronicle(ledger, self.name)
+
+    @classmethod
+    def open(cls, config: Config) -> Stores:
+        """The ledger and MLflow that the configuration names."""
+        from lr_retune.stores.mlflow import MLflowRegistry
+
+        return cls(Ledger(config.state_url()), MLflowRegistry(config), FileModels(models_folder(config)), config)
+
+    @classmethod
+    def in_memory(cls, config: Config, models: Models | None = None) -> Stores:
+        """Stores that leave no trace, for replay and tests; several may share model files."""
+        return cls(Ledger("sqlite://"), MemoryRegistry(), models or MemoryModels(), config)
+
+    @property
+    def shows(self) -> bool:
+        """Whether anybody looks at what is shown: pages are made only then."""
+        return self.registry.shows
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+    def champion(self, as_of: datetime) -> Champion:
+        """The champion a run at ``as_of`` meets: its own promotion is not seen when it is repeated.
+
+        Raises
+        ------
+        ConfigError
+            If there is none yet.
+        """
+        if not self._chronicle.moves:
+            raise ConfigError(f"{self.name} has no champion yet", fix="run `lr-retune bootstrap`")
+        seen = [move for move in self._chronicle.moves if move.visible(as_of) or move.kind == "bootstrap"]
+        first = seen[0]
+        if first.kind == "bootstrap" and first.as_of > as_of:
+            raise ConfigError(
+                f"{self.name} had no champion at {as_of.isoformat()}",
+                why=f"the first one was made for {first.as_of.isoformat()}",
+                fix="use a later --as-of",
+            )
+        return self._numbered(seen[-1])
+
+    def history(self, as_of: datetime) -> History:
+        """What was decided strictly before ``as_of``."""
+        return self._chronicle.history(as_of)
+
+    def registry_alias_moved(self) -> str | None:
+        """The version that the champion alias was moved to by hand ("none" if it is gone), or None."""
+        head = self.ledger.head(self.name)
+        if not head.head or self.ledger.promotions(self.name, "CLAIMED"):
+            return None
+        seen = self.registry.alias(self.name, "champion")
+        return None if seen == head.version else (seen or "none")
+
+    def files(self, champion: Champion) -> dict[str, bytes]:
+        """The champion's model folder, checked against the ledger's digest before anything loads it."""
+        return self._mover.files(champion.model)
+
+    def key(self, champion: Champion, plan: Plan) -> str:
+        """What makes two runs the same run: whatever decides their bytes."""
+        return content_digest(
+            {
+                "model": self.name,
+                "champion": champion.model,
+                "epoch": champion.epoch,
+                "plan": plan.digest,
+                "config": self.config.digest,
+                "seed": self.config.seed,
+                "environment": environment(),
+            }
+        )
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────
+    def record(self, facts: Facts, decision: Decision, page: bytes | None = None) -> list[str]:
+        """File an observation and its decision; returns what could not be shown in the registry."""
+        body = {"facts": facts, "decision": decision}
+        self.ledger.append(self.name, "decision", decision.id, facts.as_of, body)
+        self.ledger.put_ticks(self.name, facts.champion, facts.ticks, facts.as_of)
+        extra = {} if facts.loss is None else {"promised": facts.loss.promised, "cusum": facts.loss.cusum}
+        try:
+            self.registry.log_monitor(self.name, facts.ticks, extra, _drift(page))
+        except DependencyError as error:
+            return [str(error)]  # the ledger has it: the next tick shows what is missing
+        return []
+
+    def settle(
+        self,
+        seen: Report,
+        plan: Plan,
+        result: TuneResult,
+        judgement: Judgement,
+        attachments: Mapping[str, bytes | str] | None = None,
+    ) -> Report:
+        """File a judged challenger, promote it if every gate passed, and show it.
+
+        The same key settles once: a repeated call adopts the first result and finishes it.
+
+        Returns
+        -------
+        Report
+            ``seen`` with the outcome, the champion afterwards and the registry's run.
+
+        Raises
+        ------
+        ConflictError, HeldError, DependencyError
+            After the ledger holds the settlement; `reconcile` or a repeated run finishes it.
+        """
+        judgement = self._unless_rolled_back(result, judgement)
+        key = self.key(seen.champion, plan)
+        body = self._settlement_body(seen, plan, result, judgement) | {"key": key}
+        entry = self.ledger.append(self.name, "settlement", key, seen.facts.as_of, body)
+        if entry.record["decision"]["id"] != seen.decision.id:
+            self.ledger.append(self.name, "adoption", seen.decision.id, seen.facts.as_of, {"settlement": key})
+        champion = seen.champion
+        if entry.record["status"] == "PASS":
+            champion = self._promote(entry, {"person": False})
+        outcome, run = self._show(self._settlement(key), _drift(seen.page) | dict(attachments or {}))
+        return replace(
+            seen, outcome=outcome, champion=champion, plan=plan, result=result, judgement=judgement, run_id=run
+        )
+
+    def refuse_second_bootstrap(self) -> None:
+        """Say so before a first model is trained in vain.
+
+        Raises
+        ------
+        ConfigError
+            If there is a champion.
+        """
+        if (head := self.ledger.head(self.name)).head:
+            raise ConfigError(
+                f"{self.name} has a champion already, {head.head[:12]}",
+                why="a bootstrap never replaces one",
+                fix="use `lr-retune run`, or `lr-retune rollback`",
+            )
+
+    def bootstrap(self, plan: Plan, result: TuneResult, judgement: Judgement) -> Champion:
+        """Make the first champion; by the same protocol, against an empty head.
+
+        Raises
+        ------
+        ConfigError
+            If there is a champion.
+        DataError
+            If no trial gave a model.
+        """
+        self.refuse_second_bootstrap()
+        if result.challenger is None:
+            raise DataError("no trial gave a model", why="every fit failed", fix="see `lr-retune search`")
+        head = self.ledger.head(self.name)
+        id = content_digest(
+            {"kind": "bootstrap", "model": self.name, "candidate": result.challenger.model, "epoch": head.epoch}
+        )
+        champion = _champion(self.name, result, result.challenger, judgement, plan, id, head.epoch + 1)
+        decision = {"id": id, "action": "bootstrap", "reasons": []}
+        body = {"status": BORN, "decision": decision, "plan": plan, "result": result, "judgement": judgement}
+        body |= {"key": id, "next": champion, "config": self.config.digest, "environment": environment()}
+        entry = self.ledger.append(self.name, "settlement", id, plan.as_of, body | {"seed": self.config.seed})
+        why = {"person": False, "settlement": id}
+        born = self._carry("bootstrap", id, head, champion, plan.as_of, entry.record, why)
+        _, run = self._show(self._settlement(id), {})
+        return replace(born, run_id=run)
+
+    def promote(
+        self, decision: str, actor: str, reason: str, as_of: datetime | None = None, *, force: bool = False
+    ) -> Champion:
+        """Promote a challenger that passed and was not promoted, on a person's word.
+
+        Raises
+        ------
+        ConfigError
+            If the decision has no passed settlement.
+        ConflictError
+            If the champion is not the one it beat.
+        HeldError
+            If the challenger was rolled back once, unless ``force``.
+        """
+        found = self._chronicle.settlement_of(decision)
+        if found is None or found.status != "PASS":
+            raise ConfigError(f"decision {decision[:12]} has no challenger that passed", fix="see `lr-retune history`")
+        entry = self._entry(found)
+        digest = entry.record["next"]["model"]
+        if digest in self._chronicle.rolled_back and not force:
+            raise HeldError(
+                f"challenger {digest[:12]} was rolled back before",
+                why="it does not come back on its own",
+                fix="add --force with a reason",
+            )
+        why = {"person": True, "actor": actor, "reason": reason, "force": force}
+        champion = self._promote(entry, why, as_of)
+        self._show(found, {})
+        return champion
+
+    def rollback(
+        self,
+        to: str | None,
+        actor: str,
+        reason: str,
+        as_of: datetime,
+        reproduces: Callable[[Files], bool],
+        decision: str | None = None,
+    ) -> Champion:
+        """Put an earlier champion back, by the same protocol.
+
+        Parameters
+        ----------
+        to
+            A registry version; None takes the newest earlier champion that is sound.
+        actor, reason
+            Who asked, and why; recorded.
+        reproduces
+            Whether model files give their golden predictions; called after their digest was checked.
+        decision
+            The id of the run's decision that asked for it; None when a person did.
+
+        Raises
+        ------
+        HeldError
+            If no earlier champion is sound.
+        """
+        if decision and (done := [m for m in self._chronicle.moves if m.id == decision]):
+            return self._numbered(done[-1])
+        head = self.ledger.head(self.name)
+        target = self._sound(self._earlier(head, to), reproduces, strict=to is not None)
+        id = decision or content_digest(
+            {"kind": "rollback", "from": head.head, "epoch": head.epoch, "to": target.model}
+        )
+        champion = replace(target, epoch=head.epoch + 1)
+        record = {"decision": {"id": target.decision, "action": "rollback"}, "as_of": as_of, "next": plain(champion)}
+        why = {"person": decision is None, "actor": actor, "reason": reason}
+        return self._carry("rollback", id, head, champion, as_of, record, why)
+
+    def reconcile(self, *, strict: bool = False) -> list[str]:
+        """Finish or undo what a crash left half done; one sentence per thing tidied or noticed.
+
+        Parameters
+        ----------
+        strict
+            Raise when the registry does not answer, instead of saying so; also look for runs that
+            were left running although the ledger is clean.
+        """
+        notes: list[str] = []
+        try:
+            self._tidy(notes, thorough=strict)
+        except DependencyError as error:
+            if strict:
+                raise
+            notes.append(str(error))
+        return notes
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+    def _tidy(self, notes: list[str], *, thorough: bool) -> None:
+        for row in self.ledger.promotions(self.name, "PREPARED"):
+            self.ledger.abandon(self.name, row.decision)
+            notes.append(f"decision {row.decision[:12]}: {row.kind} had not begun and was given up")
+        for row in self.ledger.promotions(self.name, "CLAIMED"):
+            self._mover.finish(row)
+            notes.append(f"decision {row.decision[:12]}: {row.kind} to version {row.version} was finished")
+        shown = self.ledger.projected(self.name)
+        for settlement in self._chronicle.settlements:
+            outcome = self._shown_as(settlement)
+            if shown.get(settlement.key, ("", None))[0] != outcome:
+                self._show(settlement, {})
+                notes.append(f"decision {settlement.decision[:12]}: {outcome} is now shown in the registry")
+        if notes or thorough:
+            notes += self.registry.sweep(self.name, self._final)
+        if moved := self.registry_alias_moved():
+            notes.append(f"the champion alias of {self.name} was moved by hand to {moved}; it was left there")
+
+    def _final(self, decision: str) -> bool:
+        row = self.ledger.promotion(self.name, decision)
+        return row is None or row.state in ("COMMITTED", "ABANDONED")
+
+    def _unless_rolled_back(self, result: TuneResult, judgement: Judgement) -> Judgement:
+        if result.challenger is None or result.challenger.model not in self._chronicle.rolled_back:
+            return judgement
+        reason = "this very model was rolled back before: it comes back only by `lr-retune promote --force`"
+        verdict = Verdict("rolled_back", ROLLED_BACK, "FAIL", reason)
+        return replace(judgement, verdicts=(*judgement.verdicts, verdict))
+
+    def _settlement_body(self, seen: Report, plan: Plan, result: TuneResult, judgement: Judgement) -> dict[str, Any]:
+        status = judgement.status if result.challenger or judgement.status != "PASS" else "INCONCLUSIVE"
+        next_ = None
+        if status == "PASS" and result.challenger is not None:
+            epoch = seen.champion.epoch + 1
+            next_ = _champion(self.name, result, result.challenger, judgement, plan, seen.decision.id, epoch)
+        return {
+            "model": self.name,
+            "status": status,
+            "config": self.config.digest,
+            "environment": environment(),
+            "seed": self.config.seed,
+            "facts": seen.facts,
+            "decision": seen.decision,
+            "plan": plan,
+            "result": result,
+            "judgement": judgement,
+            "champion": seen.champion,
+            "next": next_,
+        }
+
+    def _promote(self, entry: Entry, why: Mapping[str, Any], as_of: datetime | None = None) -> Champion:
+        record = entry.record
+        id, next_, beaten = record["decision"]["id"], record["next"], record["champion"]
+        head = self.ledger.head(self.name)
+        expected = Head(beaten["model"], beaten["epoch"], head.version)
+        shown = {**record, "replaces": head.version}
+        why = {**why, "settlement": entry.key}
+        return self._carry("promote", id, expected, champion_from(next_), as_of or entry.as_of, shown, why)
+
+    def _carry(
+        self,
+        kind: Kind,
+        id: str,
+        expected: Head,
+        champion: Champion,
+        as_of: datetime,
+        record: Mapping[str, Any],
+        why: Mapping[str, Any],
+    ) -> Champion:
+        self._mover.carry(Request(id, kind, expected, champion, as_of, record, why))
+        return self._numbered(next(move for move in self._chronicle.moves if move.id == id))
+
+    def _numbered(self, move: Move) -> Champion:
+        row = self.ledger.promotion(self.name, move.id)
+        return move.champion if row is None else replace(move.champion, version=row.version, run_id=row.run_id)
+
+    def _earlier(self, head: Head, to: str | None) -> list[Champion]:
+        past = [self._numbered(move) for move in self._chronicle.moves[::-1]]
+        if to is not None:
+            return [c for c in past if c.version == to][:1]
+        out = {head.head, *self._chronicle.rolled_back}
+        return [c for c in past if c.model not in out]
+
+    def _sound(self, candidates: Sequence[Champion], reproduces: Callable[[Files], bool], *, strict: bool) -> Champion:
+        faults: list[str] = []
+        for candidate in candidates:
+            try:
+                if reproduces(self.files(candidate)):
+                    return candidate
+                faults.append(f"version {candidate.version} does not reproduce its golden predictions")
+            except (IntegrityError, DependencyError) as error:
+                if strict:
+                    raise
+                faults.append(str(error))
+        if strict and faults:
+            raise IntegrityError(faults[0], why="it would not serve what was judged", fix="choose another version")
+        raise HeldError(
+            f"{self.name} has no earlier champion to go back to",
+            why="; ".join(faults) or "none was in production before, or all were rolled back",
+            fix="choose a version from `lr-retune history` with --to",
+        )
+
+    def _settlement(self, key: str) -> Settlement:
+        return next(s for s in self._chronicle.settlements if s.key == key)
+
+    def _entry(self, settlement: Settlement) -> Entry:
+        entry = self.ledger.entry(self.name, "settlement", settlement.key)
+        if entry is None:
+            raise IntegrityError(
+                f"settlement {settlement.key[:12]} has gone from the ledger", fix="run `lr-retune audit verify`"
+            )
+        return entry
+
+    def _shown_as(self, settlement: Settlement) -> Outcome:
+        return self._chronicle.outcome(settlement) or "held"
+
+    def _show(self, settlement: Settlement, attachments: Mapping[str, bytes | str]) -> tuple[Outcome, str]:
+        outcome = self._shown_as(settlement)
+        shown, run = self.ledger.projected(self.name).get(settlement.key, ("", None))
+        if shown != outcome or run is None:
+            record = self._entry(settlement).record
+            pages = {"decision.json": canonical(record), **attachments}
+            trials = record["result"]["trials"]
+            run = self.registry.log_decision(self.name, {**record, "outcome": outcome}, trials, pages)
+            self.ledger.project(self.name, settlement.key, outcome, run)
+        return outcome, run
+
+
+def models_folder(config: Config) -> Path:
+    """Where model files lie: beside a SQLite ledger, else under the configuration's folder."""
+    url = make_url(config.state_url())
+    if url.drivername.startswith("sqlite") and url.database not in (None, "", ":memory:"):
+        file = Path(str(url.database))
+        return file.with_name(f"{file.stem}_models")
+    return config.root / "lr_retune_models"
+
+
+def _drift(page: bytes | None) -> dict[str, bytes | str]:
+    return {} if page is None else {"drift.html": page}
+
+
+def _champion(
+    name: str,
+    result: TuneResult,
+    candidate: Candidate,
+    judgement: Judgement,
+    plan: Plan,
+    decision: str,
+    epoch: int,
+) -> Champion:
+    return Champion(
+        name=name,
+        model=candidate.model,
+        family=result.family,
+        learning_rate=candidate.learning_rate,
+        schedule=candidate.schedule,
+        steps=candidate.steps,
+        importance=dict(candidate.importance),
+        contract=plan.contract,
+        promised=judgement.losses["challenger"],
+        promised_ticks=tuple(judgement.challenger_ticks),
+        reference=plan.holdout,
+        decision=decision,
+        epoch=epoch,
+    )

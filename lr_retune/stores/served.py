@@ -1,0 +1,60 @@
+"""The served model: MLflow runs this file on a box that need not have lr-retune installed.
+
+It reads a model folder (see `bundle.pack`) and encodes rows by the copy of encoding.py that lies in
+it, so a served answer is computed by the code that the judge used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow.models
+import mlflow.pyfunc
+import numpy as np
+
+
+def _lightgbm(folder: Path) -> Any:
+    import lightgbm
+
+    # The text is passed, not the path: LightGBM reads paths in the locale's encoding.
+    booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text(encoding="utf-8"))
+    return lambda x: booster.predict(x, num_threads=1)
+
+
+FAMILIES = {"lightgbm": _lightgbm}
+
+
+def _encoding(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("lr_retune_encoding", folder / "encoding.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(folder / "encoding.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unused-ignore]
+    """Raw rows in, scores out."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the folder that was logged as the artifact ``model``."""
+        folder = Path(context.artifacts["model"])
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+        self._features = contract["columns"]
+        self._encoding = _encoding(folder)
+        self._score = FAMILIES[meta["family"]](folder)
+
+    # MLflow reads type hints of `predict` as a schema; the explicit signature is the schema here.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
+        """Scores, shape ``(n_rows,)`` float64; a column that is absent counts as missing."""
+        empty = [None] * len(model_input)
+        columns = {f["name"]: model_input.get(f["name"], empty) for f in self._features}
+        x = self._encoding.matrix(columns, self._features)
+        return np.asarray(self._score(x), dtype=np.float64)
+
+
+mlflow.models.set_model(Served())

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lr_retune.config import Config, parse_config
+from lr_retune.records import (
+    TRAINING_ACTIONS,
+    ColumnDrift,
+    Facts,
+    Fault,
+    History,
+    LossEvidence,
+    Outcome,
+    PastDecision,
+    TickLoss,
+)
+from lr_retune.watch.policy import REASONS, always, always_search, decide, never
+from lr_retune.watch.series import evidence
+
+DAY = timedelta(days=1)
+NOW = datetime(2019, 4, 1, tzinfo=UTC)
+SINCE = NOW - 10 * DAY
+
+
+def config(**sections: Any) -> Config:
+    base: dict[str, Any] = {
+        "config_version": 1,
+        "name": "rides",
+        "task": "regression",
+        "data": {"path": "rows.parquet", "time": "at", "label": "n"},
+        "metric": {"name": "mae"},
+    }
+    return parse_config(base | sections, root=Path())
+
+
+BINARY = config(task="binary", metric={"name": "log_loss"})
+MONEY = {"retrain": 10.0, "loss_1pct_per_day": 1.0}
+
+
+def facts(rise: float = 0.0, *, alarm: bool = False, **changes: Any) -> Facts:
+    """Ten ticks since the change, their loss ``rise`` above a promise of 1."""
+    ticks = tuple(TickLoss(SINCE + i * DAY, SINCE + (i + 1) * DAY, 50, 50, 1.0 + rise) for i in range(10))
+    loss = LossEvidence(1.0 + rise, 0.9 + rise, 1.1 + rise, 1.0, 0.05, 7.1 if alarm else 1.2, SINCE, alarm)
+    return replace(Facts(NOW, "c" * 64, NOW, 500, 500, None, ticks, loss), **changes)
+
+
+def settled(days: float, outcome: Outcome = "rejected", action: Any = "refit") -> History:
+    past = PastDecision("a" * 16, NOW - timedelta(days=days), action, ("age",), outcome)
+    return History((past,), NOW - timedelta(days=100))
+
+
+def drift(*drifted: bool, importance: float = 0.2) -> tuple[ColumnDrift, ...]:
+    return tuple(ColumnDrift(f"c{i}", "wasserstein", 0.5, 0.5, 0.1, importance, d) for i, d in enumerate(drifted))
+
+
+BROKEN = Fault("missing_column", "temp", "column temp is missing", "restore it", matters=True)
+SMALL = replace(BROKEN, column="wind", what="column wind is missing", matters=False)
+NO_ROWS = Fault("no_rows", None, "no rows since 2019-03-31", "check the export", matters=True)
+RECENT = settled(10)
+
+decided = pytest.mark.parametrize(
+    ("seen", "past", "settings", "action", "codes"),
+    [
+        (facts(), RECENT, {}, "keep", ("as_promised",)),
+        (facts(loss=None), RECENT, {}, "keep", ("no_evidence",)),
+        (facts(0.2, alarm=True), RECENT, {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True), settled(10, action="search"), {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True), RECENT, {"policy": {"max_search_age": "90d"}}, "search", ("loss_rose", "search_age")),
+        (facts(0.02, alarm=True), RECENT, {}, "keep", ("not_worth",)),  # .2 tick-losses of a budget of .25
+        (facts(0.03, alarm=True), RECENT, {}, "refit", ("loss_rose",)),
+        (facts(0.01, alarm=True), RECENT, {"worth": MONEY}, "refit", ("loss_rose",)),  # 1 % x 20 days > 10
+        (facts(0.2, alarm=True), RECENT, {"worth": MONEY | {"retrain": 5000.0}}, "keep", ("not_worth",)),
+        (facts(), settled(30), {}, "refit", ("age",)),
+        (facts(0.02, alarm=True), settled(31), {}, "refit", ("age",)),
+        (facts(), History(born=NOW - 400 * DAY), {}, "search", ("age", "search_age")),
+        (facts(), History(), {}, "search", ("age", "search_age")),
+        (facts(0.2, alarm=True), settled(2.9), {}, "keep", ("cooldown",)),
+        (facts(0.2, alarm=True), settled(3), {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True, matured_rows=199), settled(40), {}, "keep", ("too_few_rows",)),
+        (facts(0.2, alarm=True, faults=(BROKEN,)), settled(40), {}, "fix_feed", ("feed_fault",)),
+        (facts(0.2, alarm=True, faults=(SMALL,)), RECENT, {}, "refit", ("loss_rose", "fault_told")),
+        (facts(0.2, alarm=True, faults=(NO_ROWS,)), settled(40), {}, "keep", ("stale",)),
+        (facts(faults=(BROKEN,), alias_moved="7"), RECENT, {}, "ask", ("alias_moved",)),
+        (facts(drift=drift(True, True, False)), RECENT, {}, "keep", ("as_promised", "drift_told")),
+    ],
+)
+
+
+@decided
+def test_the_first_rule_that_applies_answers(
+    seen: Facts, past: History, settings: dict[str, Any], action: str, codes: tuple[str, ...]
+) -> None:
+    decision = decide(seen, past, config(**settings))
+    assert (decision.action, tuple(r.code for r in decision.reasons)) == (action, codes)
+    assert set(codes) <= set(REASONS)
+
+
+@pytest.mark.fault("A4")
+def test_too_few_positives_of_a_binary_task_say_nothing() -> None:
+    seen = facts(0.2, alarm=True, positives=19)
+    assert decide(seen, RECENT, BINARY).reasons[0].code == "too_few_rows"
+    assert decide(replace(seen, positives=20), RECENT, BINARY).action == "refit"
+
+
+def test_a_reason_tells_figures_in_a_sentence() -> None:
+    risen = decide(facts(0.2, alarm=True, drift=drift(True, False)), RECENT, config(worth=MONEY))
+    assert [r.text for r in risen.reasons] == [
+        "loss 1.2 against 1 promised (+20.0 %, CUSUM 7.1 spreads since 2019-03-22); "
+        "a retrain costs 10.00 EUR and saves up to 400.00 EUR in the 20 days to max_age",
+        "1 of 2 columns drifted, together 20.0 % of importance",
+    ]
+    assert decide(facts(), settled(31), config()).reasons[0].text == "settled 31 days ago, max_age 30d"
+    assert decide(facts(), RECENT, config()).reasons[0].text == (
+        "loss 1 [0.9, 1.1] against 1 promised, CUSUM 1.2 of 6 spreads"
+    )
+
+
+def test_the_score_is_no_column_of_the_drift_sentence() -> None:
+    score = ColumnDrift("score", "wasserstein", 0.5, 0.5, 0.1, 1.0, drifted=True)
+    told = decide(facts(drift=(*drift(True, False), score)), RECENT, config()).reasons[-1].text
+    assert told == "1 of 2 columns drifted, together 20.0 % of importance; so did the score"
+
+
+def stale_days(*days: float) -> History:
+    past = [PastDecision(str(d), NOW - timedelta(days=d), "keep", ("stale",), "kept") for d in days]
+    return History(tuple(sorted(past, key=lambda p: p.as_of)), NOW - 20 * DAY)
+
+
+def test_a_feed_without_rows_is_to_be_fixed_after_three_such_ticks_in_a_row() -> None:
+    seen = facts(faults=(NO_ROWS,))
+    assert decide(seen, stale_days(1), config()).action == "keep"
+    assert decide(seen, stale_days(1, 2), config()).action == "fix_feed"
+    assert decide(seen, stale_days(0, 0.1, 0.2, 1), config()).action == "keep"  # four calls in two ticks
+    healthy = PastDecision("b", NOW - 0.5 * DAY, "keep", ("as_promised",), "kept")
+    broken_row = replace(stale_days(1, 2), decisions=(*stale_days(1, 2).decisions, healthy))
+    assert decide(seen, broken_row, config()).action == "keep"
+
+
+# ── laws ──────────────────────────────────────────────────────────────────────────────────────────
+outcomes = st.sampled_from(["kept", "held", "rejected", "inconclusive", "promoted", None])
+histories = st.builds(
+    lambda days, outcome, action, born: replace(settled(days, outcome, action), born=born),
+    st.floats(0, 300),
+    outcomes,
+    st.sampled_from(["keep", "refit", "search"]),
+    st.none() | st.floats(0, 400).map(lambda d: NOW - timedelta(days=d)),
+)
+settings_ = st.sampled_from([{}, {"worth": MONEY}, {"worth": MONEY | {"retrain": 800.0}}, {"policy": {"budget": 2.0}}])
+rises = st.floats(-0.5, 2)
+
+
+def rank(action: str) -> bool:
+    return action in TRAINING_ACTIONS
+
+
+@given(rises, st.floats(0, 2), histories, settings_)
+def test_more_loss_never_turns_training_into_keeping(
+    rise: float, more: float, past: History, settings: dict[str, Any]
+) -> None:
+    less_seen, more_seen = facts(rise, alarm=True), facts(rise + more, alarm=True)
+    calm = facts(rise, alarm=False)
+    first, second = (rank(decide(f, past, config(**settings)).action) for f in (less_seen, more_seen))
+    assert rank(decide(calm, past, config(**settings)).action) <= first <= second
+
+
+@given(st.lists(st.floats(0.5, 2), min_size=5, max_size=30), st.floats(0, 2), histories)
+def test_a_uniform_rise_of_the_series_never_turns_training_into_keeping(
+    losses: list[float], more: float, past: History
+) -> None:
+    def action(extra: float) -> str:
+        start = NOW - len(losses) * DAY
+        ticks = tuple(
+            TickLoss(start + i * DAY, start + (i + 1) * DAY, 50, 50, value + extra) for i, value in enumerate(losses)
+        )
+        seen = facts(ticks=ticks, loss=evidence(ticks, 1.0, (0.9, 1.0, 1.1), config().policy))
+        return decide(seen, past, config()).action
+
+    assert rank(action(0.0)) <= rank(action(more + 0.01 if more else 0.0))
+
+
+@given(st.lists(st.booleans(), max_size=6), st.floats(0, 1), histories, rises, st.booleans())
+def test_drift_alone_changes_no_action(
+    drifted: list[bool], importance: float, past: History, rise: float, alarm: bool
+) -> None:
+    bare = facts(rise, alarm=alarm)
+    seen = replace(bare, drift=drift(*drifted, importance=importance))
+    assert decide(seen, past, config()).action == decide(bare, past, config()).action
+
+
+@given(rises, histories, st.sampled_from([BROKEN, NO_ROWS]), st.lists(st.just(SMALL), max_size=2))
+def test_a_fault_that_matters_never_trains(rise: float, past: History, fault: Fault, others: list[Fault]) -> None:
+    seen = facts(rise, alarm=True, faults=(*others, fault))
+    assert not rank(decide(seen, past, config()).action)
+
+
+@given(rises, st.booleans(), histories)
+def test_the_same_facts_give_the_same_decision_and_other_facts_another_id(
+    rise: float, alarm: bool, past: History
+) -> None:
+    seen = facts(rise, alarm=alarm)
+    assert decide(seen, past, config()) == decide(seen, past, config())
+    assert decide(seen, past, config()).id != decide(replace(seen, rows=501), past, config()).id
+    assert decide(seen, past, config()).id != decide(seen, past, config(seed=1)).id
+
+
+@given(histories, histories, rises, st.booleans())
+def test_the_future_is_not_seen(past: History, later: History, rise: float, alarm: bool) -> None:
+    future = tuple(replace(d, as_of=NOW + timedelta(days=1 + i)) for i, d in enumerate(later.decisions))
+    seen = facts(rise, alarm=alarm)
+    knowing = replace(past, decisions=(*past.decisions, *future))
+    assert decide(seen, knowing, config()) == decide(seen, past, config())
+
+
+@pytest.mark.parametrize("promised", [0.0, -1.0])
+@pytest.mark.parametrize("settings", [{}, {"worth": MONEY}])
+def test_a_promise_of_nothing_or_less_still_gives_a_decision(promised: float, settings: dict[str, Any]) -> None:
+    seen = facts(0.2, alarm=True)
+    assert seen.loss is not None
+    odd = replace(seen, loss=replace(seen.loss, promised=promised))
+    assert decide(odd, RECENT, config(**settings)).action == "refit"
+
+
+def test_the_baselines_of_replay_never_look() -> None:
+    seen = facts(0.2, alarm=True)
+    assert [policy(seen, RECENT, config()).action for policy in (never, always, always_search)] == [
+        "keep",
+        "refit",
+        "search",
+    ]
+    assert never(seen, RECENT, config()).id != always(seen, RECENT, config()).id
+
+
+def test_every_code_is_explained_in_a_sentence() -> None:
+    assert all(text.endswith(".") and len(text) > 20 for text in REASONS.values())
+    assert np.isin(["loss_rose", "age", "cooldown", "too_few_rows", "feed_fault", "stale"], list(REASONS)).all()
