@@ -130,7 +130,9 @@ def search(result: TuneResult) -> dict[str, Any]:
             "loss": best.loss,
             "trees": best.steps if result.step_unit == "rounds" else None,
         },
-        "control": None if control is None else {"learning_rate": control.learning_rate, "loss": control.loss, "steps": control.steps},
+        "control": None
+        if control is None
+        else {"learning_rate": control.learning_rate, "loss": control.loss, "steps": control.steps},
         "trials": [trial(t) for t in result.trials],
         "step_unit": result.step_unit,
         "at_wall": result.at_wall,
@@ -163,7 +165,10 @@ def lines_of_report(found: Report) -> list[str]:
     """What a person reads after `watch` and `run`."""
     text = [f"{found.outcome.upper()}  {found.decision.action}  (decision {found.decision.id})"]
     text += [f"  · {reason.text}" for reason in found.decision.reasons]
-    text += [f"  · fault {f.code}{'' if f.column is None else f' in {printable(f.column)}'}: {f.what}" for f in found.facts.faults]
+    text += [
+        f"  · fault {f.code}{'' if f.column is None else f' in {printable(f.column)}'}: {f.what}"
+        for f in found.facts.faults
+    ]
     if found.result is not None and found.judgement is not None:
         losses = found.judgement.losses
         rows = [
@@ -172,7 +177,10 @@ def lines_of_report(found: Report) -> list[str]:
             if (candidate := getattr(found.result, role)) is not None
         ]
         text.append(f"  holdout loss: champion {short(losses.get('champion'))}")
-        text += [f"    {role:<10} rate {rate:.4g}  {steps} {found.result.step_unit}  loss {short(loss)}" for role, rate, steps, loss in rows]
+        text += [
+            f"    {role:<10} rate {rate:.4g}  {steps} {found.result.step_unit}  loss {short(loss)}"
+            for role, rate, steps, loss in rows
+        ]
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
     text.append(f"  champion: version {found.champion.version}, rate {found.champion.learning_rate:.4g}")
     return text
@@ -193,9 +201,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     right = [all(_numeric(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(head))]
     return [
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in cells
     ]
 
 
 def _numeric(text: str) -> bool:
-    return text == "–" or text.replace(".", "", 1).replace("-", "", 1).replace("+", "", 2).replace("e", "", 1).replace("%", "").replace(",", "").isdigit()
+    return (
+        text == "–"
+        or text.replace(".", "", 1)
+        .replace("-", "", 1)
+        .replace("+", "", 2)
+        .replace("e", "", 1)
+        .replace("%", "")
+        .replace(",", "")
+        .isdigit()
+    )

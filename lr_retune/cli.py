@@ -22,21 +22,38 @@ if TYPE_CHECKING:
     from lr_retune.config import Config
     from lr_retune.stores.promotion import Stores
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, help="Keeps the learning rate of production models right.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    help="Keeps the learning rate of production models right.",
+)
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The configuration as it is understood.")
-demo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The whole loop on real data, in a folder of its own.")
+demo_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The whole loop on real data, in a folder of its own."
+)
 audit_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Proof that the ledger is what was written.")
 app.add_typer(config_app, name="config")
 app.add_typer(demo_app, name="demo")
 app.add_typer(audit_app, name="audit")
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The model's retune.toml.")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="Simulated now, ISO 8601; without an offset in [schedule] timezone.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", help="Simulated now, ISO 8601; without an offset in [schedule] timezone.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 DEFAULT_CONFIG = Path("retune.toml")
 LAST_DAY = datetime.max.replace(tzinfo=UTC)  # a history is cut at no time
 
-OUTCOME_EXIT = {"kept": 0, "rejected": 0, "inconclusive": 0, "promoted": 0, "rolled_back": 0, "suggested": 0, "awaiting_approval": 0}
+OUTCOME_EXIT = {
+    "kept": 0,
+    "rejected": 0,
+    "inconclusive": 0,
+    "promoted": 0,
+    "rolled_back": 0,
+    "suggested": 0,
+    "awaiting_approval": 0,
+}
 STRICT_EXIT = {"rejected": 1, "inconclusive": 10, "awaiting_approval": 10, "suggested": 10}
 
 
@@ -108,7 +125,11 @@ def _time(config: Config | None, text: str | None) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is no time", why="ISO 8601 is understood, such as 2019-03-01 or 2019-03-01T06:00+01:00", fix="mend it") from None
+        raise ConfigError(
+            f"{text!r} is no time",
+            why="ISO 8601 is understood, such as 2019-03-01 or 2019-03-01T06:00+01:00",
+            fix="mend it",
+        ) from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=ZoneInfo(config.schedule.timezone) if config is not None else UTC)
     return found.astimezone(UTC)
@@ -166,11 +187,17 @@ def init(
     from lr_retune.scaffold import scaffold
 
     if output.exists() and not force:
-        raise ConfigError(f"{output} exists", why="init overwrites nothing", fix="choose another --output or give --force")
+        raise ConfigError(
+            f"{output} exists", why="init overwrites nothing", fix="choose another --output or give --force"
+        )
     text = scaffold(source, label=label, time=time, task=task, name=name, folder=output.resolve().parent)
     output.write_text(text, encoding="utf-8")
     load_config(output, environ={})
-    _print(as_json, answer("init", path=str(output)), [f"wrote {output}", "next: lr-retune check, then lr-retune bootstrap"])
+    _print(
+        as_json,
+        answer("init", path=str(output)),
+        [f"wrote {output}", "next: lr-retune check, then lr-retune bootstrap"],
+    )
 
 
 @app.command()
@@ -180,7 +207,12 @@ def check(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
     from lr_retune.checks import problems
 
     found, worst = problems(config, lambda loaded: _time(loaded, as_of))
-    lines = [line for p in found for line in (f"{p['code']}: {p['what']}", f"  why: {p['why']}", f"  do:  {p['fix']}") if not line.endswith(": ")]
+    lines = [
+        line
+        for p in found
+        for line in (f"{p['code']}: {p['what']}", f"  why: {p['why']}", f"  do:  {p['fix']}")
+        if not line.endswith(": ")
+    ]
     _print(as_json, answer("check", ok=not found, problems=found), lines or ["ok"])
     return worst
 
@@ -192,7 +224,11 @@ def config_show(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> N
     from lr_retune.config import show
 
     loaded = _load(config)
-    _print(as_json, answer("config show", ok=True, config=loaded.model_dump(mode="json", exclude_none=True)), show(loaded).splitlines())
+    _print(
+        as_json,
+        answer("config show", ok=True, config=loaded.model_dump(mode="json", exclude_none=True)),
+        show(loaded).splitlines(),
+    )
 
 
 @config_app.command("schema")
@@ -213,8 +249,12 @@ def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: 
     loaded = _load(config)
     with _stores(loaded) as stores, _progress("bootstrap"):
         champion = first(loaded, stores, _time(loaded, as_of))
-    lines = [f"champion: version {champion.version}, rate {champion.learning_rate:.4g}, holdout loss {answers.short(champion.promised)}"]
-    _print(as_json, answers.answer("bootstrap", champion=answers.champion(loaded, champion), run_id=champion.run_id), lines)
+    lines = [
+        f"champion: version {champion.version}, rate {champion.learning_rate:.4g}, holdout loss {answers.short(champion.promised)}"
+    ]
+    _print(
+        as_json, answers.answer("bootstrap", champion=answers.champion(loaded, champion), run_id=champion.run_id), lines
+    )
 
 
 @app.command()
@@ -277,12 +317,21 @@ def search(
     with _stores(loaded, tidy=False) as stores, _progress("search"):
         result = search_only(changed, stores, _time(loaded, as_of))
     head = ("trial", "role", "rate", result.step_unit, "valid loss", "state")
-    rows = [(t.number, t.role, t.learning_rate, t.steps, t.loss if t.loss is not None else "–", t.state) for t in result.trials]
+    rows = [
+        (t.number, t.role, t.learning_rate, t.steps, t.loss if t.loss is not None else "–", t.state)
+        for t in result.trials
+    ]
     best = result.challenger
     lines = answers.table(head, rows)
-    lines.append("no trial ended well" if best is None else f"best: rate {best.learning_rate:.4g}, {best.steps} {result.step_unit}, valid loss {answers.short(best.loss)}")
+    lines.append(
+        "no trial ended well"
+        if best is None
+        else f"best: rate {best.learning_rate:.4g}, {best.steps} {result.step_unit}, valid loss {answers.short(best.loss)}"
+    )
     if result.at_wall:
-        lines.append(f"the best rate stands at the {result.at_wall} wall of [search] learning_rate: a wider range may hold a better one")
+        lines.append(
+            f"the best rate stands at the {result.at_wall} wall of [search] learning_rate: a wider range may hold a better one"
+        )
     _print(as_json, answers.answer("search", **answers.search(result)), lines)
 
 
@@ -291,7 +340,9 @@ def replay(
     start: Annotated[str, typer.Option("--from", help="First run time.")],
     end: Annotated[str, typer.Option("--to", help="Last run time.")],
     config: ConfigPath = DEFAULT_CONFIG,
-    against: Annotated[str, typer.Option(help="Policies, comma separated.")] = "never,always,always+grid,fixed-05,policy",
+    against: Annotated[
+        str, typer.Option(help="Policies, comma separated.")
+    ] = "never,always,always+grid,fixed-05,policy",
     every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -303,10 +354,20 @@ def replay(
 
     loaded = _load(config)
     with _progress("replay") as progress:
-        found = walk(loaded, _time(loaded, start), _time(loaded, end), against.split(","), every=every, progress=progress)
+        found = walk(
+            loaded, _time(loaded, start), _time(loaded, end), against.split(","), every=every, progress=progress
+        )
     head = ("policy", "loss", "excess %", "retrains", "promotions", "steps", "actions")
     rows = [
-        (p.name, p.loss, p.excess_pct, p.retrains, p.promotions, p.cost.steps, " ".join(f"{k} {v}" for k, v in p.actions.items()))
+        (
+            p.name,
+            p.loss,
+            p.excess_pct,
+            p.retrains,
+            p.promotions,
+            p.cost.steps,
+            " ".join(f"{k} {v}" for k, v in p.actions.items()),
+        )
         for p in found.policies
     ]
     policies = [asdict(p) | {"rollbacks": 0} for p in found.policies]
@@ -352,7 +413,9 @@ def rollback(
     now = _time(loaded, as_of)
     with _stores(loaded) as stores:
         before = stores.champion(now)
-        after = stores.rollback(to, actor=actor, reason=reason, as_of=now, reproduces=lambda files: reproduces(loaded, files))
+        after = stores.rollback(
+            to, actor=actor, reason=reason, as_of=now, reproduces=lambda files: reproduces(loaded, files)
+        )
         _moved("rollback", loaded, stores, before, after, as_json)
 
 
@@ -374,7 +437,7 @@ def reconcile(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> Non
     from lr_retune.answers import answer
 
     with _stores(_load(config), tidy=False) as stores:
-        found = stores.reconcile()
+        found = stores.reconcile(strict=True)
     _print(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
 
 
@@ -407,7 +470,11 @@ def gate(
 
     loaded = _load(config)
     if (version is None) == (decision is None):
-        raise ConfigError("say which model to judge", why="exactly one of --version and --decision is needed", fix="lr-retune gate --version 3")
+        raise ConfigError(
+            "say which model to judge",
+            why="exactly one of --version and --decision is needed",
+            fix="lr-retune gate --version 3",
+        )
     with _stores(loaded, tidy=False) as stores:
         found = verdict(stores, model or loaded.name, version=version, decision=decision, now=_time(loaded, as_of))
     typer.echo(render(found, "json" if as_json else output))
@@ -424,14 +491,20 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Jso
     now = _time(loaded, as_of)
     with _stores(loaded, tidy=False) as stores:
         found = standing(stores, loaded, now)
-    lines = [f"{found['name']}: {'no champion yet' if found['champion'] is None else 'champion version ' + str(found['champion']['version'])}"]
-    lines += [f"  {key}: {value}" for key, value in found.items() if key not in ("name", "champion") and value is not None]
+    lines = [
+        f"{found['name']}: {'no champion yet' if found['champion'] is None else 'champion version ' + str(found['champion']['version'])}"
+    ]
+    lines += [
+        f"  {key}: {value}" for key, value in found.items() if key not in ("name", "champion") and value is not None
+    ]
     _print(as_json, answers.answer("status", models=[found]), lines)
     return 1 if found["stale"] else 0
 
 
 @app.command()
-def history(config: ConfigPath = DEFAULT_CONFIG, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False) -> None:
+def history(
+    config: ConfigPath = DEFAULT_CONFIG, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
+) -> None:
     """Decisions, newest last."""
     from lr_retune import answers
     from lr_retune.stores.status import past

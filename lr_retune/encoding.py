@@ -75,9 +75,7 @@ def matrix(columns: Mapping[str, Any], features: Sequence[Mapping[str, Any]]) ->
         ``{"name": …, "kind": "number" | "category", "levels": [...]}`` per feature.
     """
     parts = [
-        codes(columns[f["name"]], f["levels"])
-        if f["kind"] == "category"
-        else numbers(columns[f["name"]])
+        codes(columns[f["name"]], f["levels"]) if f["kind"] == "category" else numbers(columns[f["name"]])
         for f in features
     ]
     return np.column_stack(parts) if parts else np.empty((0, 0))

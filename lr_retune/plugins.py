@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ def installed(group: Group) -> list[str]:
     return sorted({point.name for point in entry_points(group=f"lr_retune.{group}")})
 
 
+@cache  # reading every distribution's metadata costs 20 ms
 def find(group: Group, name: str) -> Any:
     """Load one entry point.
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from lr_retune.config import Config
 
 Action = Literal["keep", "fix_feed", "refit", "search", "rollback", "ask"]
-Outcome = Literal["kept", "held", "rejected", "inconclusive", "promoted", "rolled_back", "suggested", "awaiting_approval"]
+Outcome = Literal[
+    "kept", "held", "rejected", "inconclusive", "promoted", "rolled_back", "suggested", "awaiting_approval"
+]
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
 TrialState = Literal["complete", "pruned", "diverged", "starved", "failed"]
 Role = Literal["candidate", "control", "fixed"]
@@ -281,7 +283,11 @@ class History:
     @property
     def last_search(self) -> datetime | None:
         """When the rate was last searched, whatever came of it; birth counts."""
-        searched = [d.as_of for d in self.decisions if d.action == "search" and d.outcome in ("rejected", "inconclusive", "promoted")]
+        searched = [
+            d.as_of
+            for d in self.decisions
+            if d.action == "search" and d.outcome in ("rejected", "inconclusive", "promoted")
+        ]
         return max([*searched, *([self.born] if self.born else [])], default=None)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from lr_retune import steps
 from lr_retune.config import Config, RateRange
-from lr_retune.data.feed import Feed
 from lr_retune.data.cached import CachedSource
+from lr_retune.data.feed import Feed
 from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError, RetuneError
 from lr_retune.metrics import loss_for
@@ -109,10 +109,14 @@ def replay(
         For an unknown policy or an empty stretch.
     """
     if unknown := [name for name in against if name not in ARMS]:
-        raise ConfigError(f"no replay policy named {unknown[0]!r}", why=f"there are {', '.join(ARMS)}", fix="choose among these")
+        raise ConfigError(
+            f"no replay policy named {unknown[0]!r}", why=f"there are {', '.join(ARMS)}", fix="choose among these"
+        )
     times = instants(config, start, end, every)
     if len(times) < 2:
-        raise ConfigError(f"nothing to replay from {start} to {end}", why="at least two run times are needed", fix="widen the stretch")
+        raise ConfigError(
+            f"nothing to replay from {start} to {end}", why="at least two run times are needed", fix="widen the stretch"
+        )
     plugins = _cached(config)
     models = MemoryModels()  # content-addressed, so all policies may share it
     born = first_model(config, Stores.in_memory(config, models), times[0], plugins=plugins)
@@ -132,7 +136,12 @@ def _cached(config: Config) -> Plugins:
 
 
 def _walk(
-    config: Config, arm: Arm, plugins: Plugins, stores: Stores, times: Sequence[datetime], progress: Callable[[str], None]
+    config: Config,
+    arm: Arm,
+    plugins: Plugins,
+    stores: Stores,
+    times: Sequence[datetime],
+    progress: Callable[[str], None],
 ) -> tuple[list[Report | RetuneError], np.ndarray, np.ndarray]:
     """Reports, labels and scores of one policy."""
     config, plugins = _dressed(config, arm, plugins)
@@ -172,7 +181,9 @@ def _serve(
     return rows.y, model.predict(rows.x)
 
 
-def _table(config: Config, walked: Sequence[tuple[str, list[Report | RetuneError], np.ndarray, np.ndarray]], ticks: int) -> Table:
+def _table(
+    config: Config, walked: Sequence[tuple[str, list[Report | RetuneError], np.ndarray, np.ndarray]], ticks: int
+) -> Table:
     loss = loss_for(config.metric)
     losses = [loss.value(y, score) for _, _, y, score in walked]
     best = min(losses)

@@ -22,6 +22,7 @@ from lr_retune.judge.judgement import judge_scores
 from lr_retune.metrics import curve_loss_for, loss_for
 from lr_retune.plugins import Plugins, load_family
 from lr_retune.records import (
+    TRAINING_ACTIONS,
     Candidate,
     Champion,
     Contract,
@@ -37,7 +38,6 @@ from lr_retune.records import (
     Rows,
     SearchOptions,
     Span,
-    TRAINING_ACTIONS,
     Trial,
     TuneResult,
     plain,
@@ -122,8 +122,9 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
 
 
 def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[Any, ...]:
-    reference, current = _sample(config, feed, champion.contract, champion.reference), _sample(
-        config, feed, champion.contract, span
+    reference, current = (
+        _sample(config, feed, champion.contract, champion.reference),
+        _sample(config, feed, champion.contract, span),
     )
     limit = config.watch.drift_threshold
     columns = column_drift(reference, current, champion.contract, champion.importance, limit)
@@ -284,9 +285,7 @@ def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
 
 
 # ── judge ─────────────────────────────────────────────────────────────────────────────────────────
-def judge(
-    config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult
-) -> Judgement:
+def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult) -> Judgement:
     """Meet the champion once, on the holdout that nothing was tuned on."""
     feed, gaps, champion = Feed(config, plugins.source, plan.as_of), excused(seen.facts), seen.champion
     ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()

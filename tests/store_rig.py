@@ -76,7 +76,9 @@ def result(stores, rate, native=TREE):
 
 def judgement(status="PASS"):
     verdict = Verdict("paired_loss", "LRR101", status, "better by 2 % | on 28 ticks", 0.02, 0.005, 0.035)
-    return Judgement((verdict,), {"champion": 0.43, "challenger": 0.42}, (0.42, 0.41, 0.43), {"data": 0.02, "rate": None})
+    return Judgement(
+        (verdict,), {"champion": 0.43, "challenger": 0.42}, (0.42, 0.41, 0.43), {"data": 0.02, "rate": None}
+    )
 
 
 def seen(champion, as_of, action="search"):
@@ -169,7 +171,7 @@ def in_child(work):
         try:
             work()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001  (a child must end here whatever happens)
             import traceback
 
             traceback.print_exc()
@@ -197,7 +199,9 @@ def main(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warm._pyfunc.pyfunc.save_model(  # whatever it imports on first use is imported before the forks
-            Path(folder) / "warm", python_model=str(Path(bundle.__file__).with_name("served.py")), pip_requirements=["numpy"]
+            Path(folder) / "warm",
+            python_model=str(Path(bundle.__file__).with_name("served.py")),
+            pip_requirements=["numpy"],
         )
     warm._signature(shape)
     if in_child(lambda: born(Stores.open(config(root)))):
@@ -219,7 +223,9 @@ def main(folder):
         where = Path("died").read_text() if died else "survived"
         if status and not died:
             raise SystemExit(f"kill point {n} failed by itself")
-        if in_child(lambda n=n, where=where: print(json.dumps({"n": n, "where": where, **examine(root)}))):
+        if in_child(
+            lambda n=n, where=where: sys.stdout.write(json.dumps({"n": n, "where": where, **examine(root)}) + "\n")
+        ):
             raise SystemExit(f"examination after kill point {n} ({where}) failed")
         if not died:
             return

@@ -84,7 +84,10 @@ def test_whatever_is_changed_behind_its_back_is_found(file, statement, told):
 
 @pytest.mark.fault("G6")
 @settings(max_examples=40, deadline=None)
-@given(bodies=st.lists(st.dictionaries(st.text(max_size=5), st.floats() | st.text()), min_size=1, max_size=5), data=st.data())
+@given(
+    bodies=st.lists(st.dictionaries(st.text(max_size=5), st.floats() | st.text()), min_size=1, max_size=5),
+    data=st.data(),
+)
 def test_one_changed_character_anywhere_breaks_the_chain(bodies, data):
     ledger = Ledger("sqlite://")
     for k, body in enumerate(bodies):

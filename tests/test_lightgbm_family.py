@@ -60,6 +60,7 @@ def test_another_seed_gives_another_model_where_rows_are_sampled() -> None:
     assert len(digests) == 2
 
 
+@pytest.mark.fault("A14")
 def test_feature_names_inside_the_file_are_neutral() -> None:
     fits, handle, _ = fitted(toy_data(), 3)
     assert b"feature_names=f0 f1 f2 f3\n" in fits.finish(handle, 3).files()["model.txt"]
@@ -304,3 +305,14 @@ def test_rows_of_another_width_are_a_data_error_and_no_rows_are_no_scores() -> N
     with pytest.raises(DataError, match="cannot score"):
         model.predict(np.zeros((2, 9)))
     assert model.predict(np.empty((0, 4))).shape == (0,)
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("value", [1e308, -1e308, 5e-324, 0.0])
+def test_extreme_and_constant_features_give_finite_scores(value: float) -> None:
+    data = toy_data()
+    x = data.train.x.copy()
+    x[::3, 1], x[:, 3] = value, value
+    fits, handle, curve = fitted(replace(data, train=replace(data.train, x=x)))
+    assert np.isfinite(curve).all()
+    assert np.isfinite(fits.finish(handle, 10).predict(x)).all()

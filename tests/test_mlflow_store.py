@@ -81,7 +81,8 @@ def test_repeating_a_settled_run_adds_nothing(told):
     stores, report, _ = told
     before = len(stores.registry._search(""))
     assert rig.promote(stores).run_id == report.run_id
-    stores.registry.log_decision("fraud", stores.ledger.last("fraud").record | _record(stores), [], {})
+    record = _record(stores)
+    stores.registry.log_decision("fraud", record, record["result"]["trials"], {})
     assert len(stores.registry._search("")) == before
     assert stores.registry.versions("fraud") == ["1", "2"]
     assert stores.registry.find("fraud", report.decision.id) == "2"
@@ -93,8 +94,9 @@ def _record(stores):
     return settled[-1] | {"outcome": "promoted"}
 
 
+@pytest.mark.fault("F11")
 def test_no_metric_is_ever_infinite(told):
-    stores, _, root = told
+    _, _, root = told
     connection = sqlite3.connect(root / "mlflow.db")
     logged = [row[0] for row in connection.execute("select value from metrics")]
     connection.close()
@@ -141,7 +143,7 @@ def test_a_downloaded_version_is_the_judged_one_and_a_changed_one_is_refused(tol
 
 
 def test_runs_left_running_are_ended_when_their_decision_is_final(told):
-    stores, report, _ = told
+    stores, _, _ = told
     registry = stores.registry
     lost = registry._run("fraud", "lost-decision", "lost")
     notes = stores.reconcile(strict=True)

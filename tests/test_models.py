@@ -12,7 +12,9 @@ from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden
 from lr_retune.stores.models import FileModels, MemoryModels, safe_name
 
 FILES = {"model.txt": b"tree", "meta.json": b"{}"}
-CONTRACT = Contract(2, (Column("a", "number", (), 0.0, 1.0, 0.5), Column("k", "category", ("x", "3"), null_share=0.1)), 9)
+CONTRACT = Contract(
+    2, (Column("a", "number", (), 0.0, 1.0, 0.5), Column("k", "category", ("x", "3"), null_share=0.1)), 9
+)
 
 
 @pytest.fixture(params=["file", "memory"])

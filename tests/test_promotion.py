@@ -140,7 +140,9 @@ def test_of_many_promoters_at_once_exactly_one_wins(tmp_path):
         barrier.wait()
         try:
             report = rig.seen(champion, AT + number * rig.DAY)
-            found = mine.settle(report, rig.plan(AT + number * rig.DAY), rig.result(mine, 0.01 * (number + 1)), rig.judgement())
+            found = mine.settle(
+                report, rig.plan(AT + number * rig.DAY), rig.result(mine, 0.01 * (number + 1)), rig.judgement()
+            )
             outcomes.append(found.outcome)
         except ConflictError:
             outcomes.append("conflict")
@@ -371,3 +373,21 @@ def test_the_key_depends_on_everything_that_decides_the_bytes(stores, tmp_path):
     assert len(keys) == 5
     assert stores.key(replace(champion, version="8"), plan) == stores.key(champion, plan)
     assert set(environment()) == {"python", "numpy", "lightgbm", "scikit-learn"}
+
+
+def test_a_settlement_is_found_by_its_decision_and_a_birth_is_none(stores):
+    born = rig.born(stores)
+    report = rig.promote(stores, status="FAIL")
+    assert stores.settlement(report.decision.id).record["status"] == "FAIL"
+    assert stores.settlement(born.decision) is None
+    assert stores.settlement("unknown") is None
+
+
+@pytest.mark.fault("G1", "G5")
+def test_a_swapped_copy_in_the_registry_is_found_although_the_local_one_is_sound(stores):
+    champion = rig.born(stores)
+    stores.verify_files(champion.model, champion.version)
+    stores.registry._versions["fraud"][0][1]["model.txt"] = b"other"
+    stores.verify_files(champion.model)
+    with pytest.raises(IntegrityError, match="version 1"):
+        stores.verify_files(champion.model, champion.version)

@@ -42,13 +42,19 @@ class CachedSource:
     def read(self, columns: Sequence[str], start: datetime | None, end: datetime) -> Any:
         """Rows with start <= time < end; types as the inner source gives them at ``end``."""
         types = self.schema(end)
-        if any(name not in types or name not in self._table.column_names for name in columns):
+        if not all(self._holds(name, types.get(name)) for name in columns):
             return self.source.read(columns, start, end)
         low = 0 if start is None else int(np.searchsorted(self._times, micros(start)))
         rows = max(int(np.searchsorted(self._times, micros(end))) - low, 0)
         part = self._table.select(list(dict.fromkeys(columns))).slice(low, rows)
         # a later file may have widened a type: at `end` the column was what schema(end) says
         return pa.table({name: _narrowed(part.column(name), types[name]) for name in part.column_names})
+
+    def _holds(self, name: str, kind: str | None) -> bool:
+        """Whether the column as it was at a time can be told from the one held."""
+        if kind is None or name not in self._table.column_names:
+            return False
+        return kinds.castable(kind) or kinds.canonical(self._table.schema.field(name).type) == kind
 
 
 def _narrowed(column: Any, kind: str) -> Any:

@@ -21,6 +21,8 @@ _DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of t
 
 def check(seen: Seen) -> tuple[Fault, ...]:
     """Every fault: of the feed, then of its columns in the contract's order."""
+    if not seen.schema:  # without any row nothing is known about columns
+        return (*_no_rows(seen), *_stale(seen))
     rules = (_no_rows, _stale, _roles, _bad_labels, _bad_weights, _repeated_ids, _repeated_rows)
     feed = [fault for rule in rules for fault in rule(seen)]
     each = [fault for column in seen.contract.columns for fault in column_faults(seen, column)]

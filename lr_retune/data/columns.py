@@ -86,6 +86,12 @@ def absent(n: int, column: Column) -> Any:
     return pa.nulls(n, pa.float64() if column.kind == "number" else pa.string())
 
 
+def quantiles(known: np.ndarray) -> tuple[float, float, float]:
+    """0.1 % quantile, median and 99.9 % quantile: values that occur, so that none overflows."""
+    low, median, high = np.quantile(known, _QUANTILES, method="nearest").tolist()
+    return low, median, high
+
+
 def learn(array: Any, name: str, kind: str, levels: Sequence[str] = ()) -> Column:
     """What a column is on these rows; ``levels`` known before keep their codes.
 
@@ -121,7 +127,7 @@ def _learn_number(array: Any, name: str) -> Column:
     missing = 1.0 - len(known) / len(values) if len(values) else 0.0
     if not len(known):
         return Column(name, "number", null_share=missing)
-    low, median, high = (float(q) for q in np.quantile(known, _QUANTILES))
+    low, median, high = quantiles(known)
     return Column(name, "number", low=low, high=high, median=median, null_share=missing)
 
 

@@ -106,14 +106,12 @@ class Feed:
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
     def raw(self, names: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
         """Raw columns of rows in [start, end) before ``as_of``; columns the feed lacks are left out."""
+        asked = list(dict.fromkeys([self.config.data.time, *names]))
         end = min(end, self.as_of)
-        asked = dict.fromkeys([self.config.data.time, *names])
-        known = [name for name in asked if self.schema.get(name, DUPLICATE) != DUPLICATE]
-        if self.schema:
-            self._demand(self.config.data.time)
-        if not known or (start is not None and start >= end):
-            return pa.table({self.config.data.time: pa.array([], pa.timestamp("us", "UTC"))})
-        return self.source.read(known, start, end)
+        if not self.schema or (start is not None and start >= end):
+            return pa.table({name: pa.nulls(0) for name in asked})
+        self._demand(self.config.data.time)
+        return self.source.read([n for n in asked if self.schema.get(n, DUPLICATE) != DUPLICATE], start, end)
 
     def times(self, start: datetime | None, end: datetime) -> np.ndarray:
         """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""

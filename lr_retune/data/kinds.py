@@ -78,9 +78,17 @@ def cast(array: Any, name: str) -> Any:
 
 def text(array: Any) -> Any:
     """A column as the text of its category levels."""
-    encoded = pc.dictionary_encode(flat(array))
+    values = flat(array)
+    if kind_of(canonical(values.type)) is None:  # lists, structs, times: no dictionary of them, and none is worth it
+        return pa.array([encoding.level(v) for v in values.to_pylist()], pa.string())
+    encoded = values.dictionary_encode()
     levels = pa.array([encoding.level(v) for v in encoded.dictionary.to_pylist()], pa.string())
     return levels.take(encoded.indices)
+
+
+def castable(name: str) -> bool:
+    """Whether `cast` makes this canonical type of any other."""
+    return name in _CASTABLE or name == "null" or name.startswith("mixed<")
 
 
 def flat(array: Any) -> Any:

@@ -123,11 +123,10 @@ def _out_of_range(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Fin
 def _unit_change(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Finding]:
     """A median ten times off, and a spread that went with it: cold months move only the first."""
     low, high = _bounds(column)
-    median = float(np.median(known))
+    lowest, median, highest = columns.quantiles(known)
     if not column.median or median / column.median <= 0 or len(known) < seen.config.policy.min_rows:
         return
-    ratio = median / column.median
-    spread = float(np.subtract(*np.quantile(known, (0.999, 0.001))))
+    ratio, spread = median / column.median, highest - lowest
     # day 12 of the year is no tenth of day 184: whole numbers that stay whole were not divided
     whole = low.is_integer() and high.is_integer() and bool((known == np.floor(known)).all())
     larger = ratio > _UNIT and not low <= median <= high

@@ -22,14 +22,15 @@ _NEVER = 2**62  # microseconds; after any time a file can hold
 _SLACK = 2 * 86_400_000_000  # microseconds; local time and UTC are never two days apart
 _ISO = r"\s*\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?)?\s*"
 _OFFSET = r"\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)\s*$"
-# a number with a leading zero is a code, such as a postal code: text
-_NUMBER = r"-?(0|[1-9]\d*|0?\.\d+|(0|[1-9]\d*)\.\d*)(e[+-]?\d+)?|-?inf|-?infinity|nan"
+# a number with a leading zero is a code, such as a postal code: text; DuckDB would also read 1_000
+_CODE = r"^-?0\d|_|^\+"
 # What a value must be for its column to have the type; the first type that all values fit is taken.
 _TESTS: dict[str, Callable[[str], str]] = {
     "int64": lambda v: f"regexp_full_match({v}, '-?(0|[1-9]\\d{{0,17}})')",
-    "double": lambda v: f"regexp_full_match({v}, '{_NUMBER}', 'i')",
+    "double": lambda v: f"TRY_CAST({v} AS DOUBLE) IS NOT NULL AND NOT regexp_matches({v}, '{_CODE}')",
     "bool": lambda v: f"lower({v}) IN ('true', 'false')",
-    "timestamp[us]": lambda v: f"regexp_full_match({v}, '{_ISO}') AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL",
+    # a failed cast to a time is dear, so only what begins like a date is cast
+    "timestamp[us]": lambda v: f"CASE WHEN {v} LIKE '____-__-__%' THEN {_is_time(v)} ELSE false END",
 }
 _VALUES: dict[str, Callable[[str], str]] = {
     "int64": lambda v: f"TRY_CAST({v} AS BIGINT)",
@@ -115,8 +116,10 @@ class CsvPart:
         """Latest row, earliest row; then five per column: its earliest value, and the earliest that fails each test."""
         column = f"c{self.names.index(self.time)}"
         lost = f"count(*) FILTER (w IS NULL AND trim({column}) <> '')"
-        firsts = [f"min(w) FILTER (({test}) AND {z})" for test in self._tests() for z in ("NOT z", "z")]
-        row = self._ask(f"SELECT {lost}, max(w), {', '.join(firsts)} FROM ({self._timed})")
+        tests = [f"{test} AS p{i}" for i, test in enumerate(self._tests())]
+        firsts = [f"min(w) FILTER (p{i} AND {z})" for i in range(len(tests)) for z in ("NOT z", "z")]
+        judged = f"SELECT w, z, {column}, {', '.join(tests)} FROM ({self._timed})"
+        row = self._ask(f"SELECT {lost}, max(w), {', '.join(firsts)} FROM ({judged})")
         lost_rows, last, *times = (column[0].as_py() for column in row.columns)
         if lost_rows:
             raise kinds.no_time(self.time, str(self.path), f"other text in {lost_rows} rows")
@@ -196,6 +199,10 @@ def _wall(column: str) -> str:
     utc, local = (f"epoch_us(TRY_CAST({column} AS {kind}))" for kind in ("TIMESTAMPTZ", "TIMESTAMP"))
     written = f"CASE WHEN {_aware(column)} THEN {utc} ELSE {local} END"
     return f"CASE WHEN regexp_full_match({column}, '{_ISO}') THEN {written} END"
+
+
+def _is_time(value: str) -> str:
+    return f"regexp_full_match({value}, '{_ISO}') AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL"
 
 
 def _aware(column: str) -> str:

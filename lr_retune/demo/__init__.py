@@ -56,7 +56,9 @@ def _walk(tour: Tour, folder: Path, say: Callable[[str], None]) -> dict[str, Any
     config = _unpack(tour, folder)
     stores, plugins = Stores.open(config), load_plugins(config)
     first = bootstrap(config, stores, tour.start, plugins=plugins)
-    say(f"{tour.start:%Y-%m-%d}  bootstrap: rate {first.learning_rate:.4g}, holdout loss {answers.short(first.promised)}")
+    say(
+        f"{tour.start:%Y-%m-%d}  bootstrap: rate {first.learning_rate:.4g}, holdout loss {answers.short(first.promised)}"
+    )
     at = tour.start
     while (at := shift(at, tour.every, config.schedule.tick, config.schedule.timezone)) <= tour.end:
         found = retune(config, stores, at, plugins=plugins)
@@ -66,7 +68,9 @@ def _walk(tour: Tour, folder: Path, say: Callable[[str], None]) -> dict[str, Any
 
 def _unpack(tour: Tour, folder: Path) -> Config:
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty", why="the demo starts from nothing", fix="remove it or choose another --folder")
+        raise ConfigError(
+            f"{folder} is not empty", why="the demo starts from nothing", fix="remove it or choose another --folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, target in ((tour.config, "retune.toml"), (tour.data, tour.data)):
         with as_file(files("lr_retune.demo") / name) as source:
@@ -82,7 +86,14 @@ def _ending(config: Config, stores: Stores, at: datetime, folder: Path, say: Cal
     look = f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}"
     for line in ("", *answers.table(("as of", "action", "outcome", "why"), rows), ""):
         say(line)
-    say(f"champion now: version {champion.version}, rate {champion.learning_rate:.4g}, promised loss {answers.short(champion.promised)}")
+    say(
+        f"champion now: version {champion.version}, rate {champion.learning_rate:.4g}, promised loss {answers.short(champion.promised)}"
+    )
     say(f"what every decision was based on:  lr-retune explain {decisions[-1]['id']} -c {folder / 'retune.toml'}")
     say(f"runs, curves and versions:         {look}")
-    return {"folder": str(folder), "decisions": decisions, "champion": answers.champion(config, champion), "mlflow": look}
+    return {
+        "folder": str(folder),
+        "decisions": decisions,
+        "champion": answers.champion(config, champion),
+        "mlflow": look,
+    }

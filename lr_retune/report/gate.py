@@ -10,22 +10,35 @@ from typing import Any, Protocol
 from lr_retune.errors import ConfigError
 
 
-class _Rule(Protocol):
-    code: str
-    status: str
-    reason: str
+class Rule(Protocol):
+    """One rule's answer."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
-class _Verdict(Protocol):
-    model: str
-    version: str | None
-    decision: str | None
-    expires_at: str | None
-    status: str
-    rules: Sequence[Any]
+class Verdict(Protocol):
+    """What the gate found."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def decision(self) -> str | None: ...
+    @property
+    def expires_at(self) -> str | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def rules(self) -> Sequence[Rule]: ...
 
 
-def render(found: _Verdict, output: str) -> str:
+def render(found: Verdict, output: str) -> str:
     """One verdict as text, json, markdown, github annotations or junit.
 
     Raises
@@ -34,7 +47,9 @@ def render(found: _Verdict, output: str) -> str:
         For another form.
     """
     if output not in _FORMS:
-        raise ConfigError(f"no output form named {output!r}", why=f"there are {', '.join(_FORMS)}", fix="choose among these")
+        raise ConfigError(
+            f"no output form named {output!r}", why=f"there are {', '.join(_FORMS)}", fix="choose among these"
+        )
     return _FORMS[output](found)
 
 
@@ -42,7 +57,7 @@ def _line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _json(found: _Verdict) -> str:
+def _json(found: Verdict) -> str:
     rules = [{"code": r.code, "status": r.status, "reason": r.reason} for r in found.rules]
     fields: Mapping[str, Any] = {
         "schema_version": 1,
@@ -57,18 +72,21 @@ def _json(found: _Verdict) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _text(found: _Verdict) -> str:
+def _text(found: Verdict) -> str:
     head = f"{found.status}  {_line(found.model)} version {found.version or '–'}"
     return "\n".join([head, *(f"  {r.status:<12} {r.code}  {_line(r.reason)}" for r in found.rules)])
 
 
-def _markdown(found: _Verdict) -> str:
+def _markdown(found: Verdict) -> str:
     head = f"### {found.status}: {html.escape(_line(found.model))} version {html.escape(found.version or '–')}"
-    rows = [f"| {r.code} | {r.status} | {html.escape(_line(r.reason)).replace('|', '&#124;').replace('`', '&#96;')} |" for r in found.rules]
+    rows = [
+        f"| {r.code} | {r.status} | {html.escape(_line(r.reason)).replace('|', '&#124;').replace('`', '&#96;')} |"
+        for r in found.rules
+    ]
     return "\n".join([head, "", "| rule | status | reason |", "|---|---|---|", *rows])
 
 
-def _github(found: _Verdict) -> str:
+def _github(found: Verdict) -> str:
     """Workflow commands: % and line ends are encoded, as the runner's own toolkit does."""
     lines = []
     for rule in found.rules:
@@ -78,7 +96,7 @@ def _github(found: _Verdict) -> str:
     return "\n".join(lines)
 
 
-def _junit(found: _Verdict) -> str:
+def _junit(found: Verdict) -> str:
     failed = [r for r in found.rules if r.status != "PASS"]
     cases = []
     for rule in found.rules:
@@ -90,7 +108,7 @@ def _junit(found: _Verdict) -> str:
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"])
 
 
-_FORMS: dict[str, Callable[[_Verdict], str]] = {
+_FORMS: dict[str, Callable[[Verdict], str]] = {
     "text": _text,
     "json": _json,
     "markdown": _markdown,

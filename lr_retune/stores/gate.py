@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -80,10 +80,12 @@ def verdict(stores: Stores, model: str, *, version: str | None, decision: str | 
         If ``model`` is not the configured one.
     """
     if model != stores.name:
-        raise ConfigError(f"this configuration is about {stores.name!r}, not {model!r}", fix="name its retune.toml with -c")
+        raise ConfigError(
+            f"this configuration is about {stores.name!r}, not {model!r}", fix="name its retune.toml with -c"
+        )
     subject = _Subject(stores, version, decision)
     rules = tuple(_told(code, look, stores, subject, now) for code, look in _RULES.items())
-    expires = subject.settlement and iso(subject.settlement.as_of + stores.config.gates.expires)
+    expires = None if subject.settlement is None else iso(subject.settlement.as_of + stores.config.gates.expires)
     return GateVerdict(model, subject.version, subject.decision, rules, expires)
 
 
@@ -111,7 +113,11 @@ def _challenger(entry: Entry | None) -> str | None:
 
 
 def _told(
-    code: str, look: Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]], stores: Stores, subject: _Subject, now: datetime
+    code: str,
+    look: Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]],
+    stores: Stores,
+    subject: _Subject,
+    now: datetime,
 ) -> Rule:
     try:
         return Rule(code, *look(stores, subject, now))
@@ -176,7 +182,10 @@ def _alias(stores: Stores, _subject: _Subject, _now: datetime) -> tuple[RuleStat
     moved = stores.registry_alias_moved()
     if moved is None:
         return "PASS", "the champion alias points where the ledger says"
-    return "TAMPERED", f"the champion alias points at {moved}, the ledger says version {stores.ledger.head(stores.name).version}"
+    return (
+        "TAMPERED",
+        f"the champion alias points at {moved}, the ledger says version {stores.ledger.head(stores.name).version}",
+    )
 
 
 _RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]] = {

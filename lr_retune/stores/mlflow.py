@@ -7,6 +7,7 @@ the ledger alone decides who is champion.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import re
@@ -41,6 +42,7 @@ BUDGET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
+ADVICE = ("type hints", "input example was not provided")
 CURVE_POINTS = 100
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -64,7 +66,7 @@ class MLflowRegistry:
         """The lowest version tagged with a decision id, or None."""
         with self._told():
             found = self._tagged(name, decision)
-        return found[0].version if found else None
+        return str(found[0].version) if found else None
 
     def register(self, name: str, record: Mapping[str, Any], files: Files) -> tuple[str, str | None]:
         """Register a model folder, or adopt the version that this decision registered before."""
@@ -186,13 +188,12 @@ class MLflowRegistry:
 
     @cached_property
     def _pyfunc(self) -> Any:
-        base = self._mlflow
-        with warnings.catch_warnings():  # MLflow's own classes trip over its advice on type hints at import
+        """MLflow's models part, another second of import: paid by registrations only."""
+        with warnings.catch_warnings():  # its own classes trip over its advice on type hints
             warnings.filterwarnings("ignore", message=".*type hint is inferred as AnyType", category=UserWarning)
-            import mlflow.models
-            import mlflow.pyfunc
-            import mlflow.types
-        return base
+            for name in ("mlflow.models", "mlflow.pyfunc", "mlflow.types"):
+                importlib.import_module(name)
+        return self._mlflow
 
     @cached_property
     def _client(self) -> Any:
@@ -353,12 +354,14 @@ class MLflowRegistry:
 def _without_advice() -> Iterator[None]:
     """Swallow MLflow's two hints on where a signature may come from: it is given, from the contract.
 
-    A filter would not do: MLflow puts one of its own before it.
+    Filters alone would not do: MLflow puts one of its own before them.
     """
     with warnings.catch_warnings(record=True) as heard:
+        for hint in ADVICE:
+            warnings.filterwarnings("ignore", message=f".*{hint}", category=UserWarning)
         yield
     for warning in heard:
-        if not any(hint in str(warning.message) for hint in ("type hints", "input example was not provided")):
+        if not any(hint in str(warning.message) for hint in ADVICE):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 

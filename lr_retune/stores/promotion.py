@@ -41,7 +41,7 @@ from lr_retune.stores.bundle import champion_from
 from lr_retune.stores.chronicle import BORN, Chronicle, Move, Settlement
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger
 from lr_retune.stores.memory import MemoryRegistry
-from lr_retune.stores.models import FileModels, MemoryModels, Models
+from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
 from lr_retune.stores.moves import Board, Mover, Request
 
 ROLLED_BACK = "LRR401"
@@ -129,6 +129,23 @@ class Stores:
     def files(self, champion: Champion) -> dict[str, bytes]:
         """The champion's model folder, checked against the ledger's digest before anything loads it."""
         return self._mover.files(champion.model)
+
+    def verify_files(self, digest: str, version: str | None = None) -> None:
+        """Check the model files of a digest, and the registry's copy of a version against it.
+
+        Raises
+        ------
+        IntegrityError
+            If one of them is not what was judged.
+        """
+        self._mover.files(digest)
+        if version is not None:
+            checked(self.registry.download(self.name, version), digest, f"version {version} of {self.name}")
+
+    def settlement(self, decision: str) -> Entry | None:
+        """The ledger's entry on a decision's judged challenger; None for a first champion, which beat nobody."""
+        found = self._chronicle.settlement_of(decision)
+        return None if found is None or found.status == BORN else self._entry(found)
 
     def key(self, champion: Champion, plan: Plan) -> str:
         """What makes two runs the same run: whatever decides their bytes."""

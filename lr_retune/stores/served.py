@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
-import mlflow.models
-import mlflow.pyfunc
 import numpy as np
+
+with warnings.catch_warnings():  # MLflow's own classes trip over its advice on type hints
+    warnings.filterwarnings("ignore", message=".*type hint is inferred as AnyType", category=UserWarning)
+    import mlflow.models
+    import mlflow.pyfunc
 
 
 def _lightgbm(folder: Path) -> Any:

@@ -44,7 +44,9 @@ def standing(stores: Stores, config: Config, now: datetime) -> dict[str, Any]:
 
 def past(stores: Stores, until: datetime) -> list[dict[str, Any]]:
     """Every decision as of ``until``, oldest first, with its outcome and its first reason."""
-    reasons = {e.key: e.record["decision"]["reasons"] for e in stores.ledger.entries(stores.name) if e.kind == "decision"}
+    reasons = {
+        e.key: e.record["decision"]["reasons"] for e in stores.ledger.entries(stores.name) if e.kind == "decision"
+    }
     return [_past(d, reasons[d.id]) for d in stores.history(until).decisions]
 
 
@@ -80,5 +82,8 @@ def story(stores: Stores, decision: str) -> tuple[dict[str, Any], list[str]]:
     lines += [f"  · {r['text']}" for r in record["decision"]["reasons"]]
     lines += [f"  · fault {f['code']}: {f['what']}" for f in record["facts"]["faults"]]
     if settled is not None:
-        lines += [f"  {v['status']:<12} {v['code']} {v['gate']}: {v['reason']}" for v in settled.record["judgement"]["verdicts"]]
+        lines += [
+            f"  {v['status']:<12} {v['code']} {v['gate']}: {v['reason']}"
+            for v in settled.record["judgement"]["verdicts"]
+        ]
     return {"decision": record, "settlement": None if settled is None else settled.record}, lines

@@ -1,0 +1,22 @@
+"""What each fault of a feed means, for people and scripts."""
+
+from __future__ import annotations
+
+FAULTS: dict[str, str] = {
+    "no_rows": "The watched ticks hold no rows. Nothing is judged, and the champion stays.",
+    "stale_source": "No row has come for [watch] stale_ticks ticks: the job that writes the feed stands still.",
+    "missing_column": "A column of the contract, or one that [data] names, is gone. A similar new name is told.",
+    "retyped_column": "A column's values are not of the kind the contract knows, or its name stands twice in a file.",
+    "new_column": "The feed has a column the model does not know. It is not used, and blocks nothing.",
+    "all_null": "A column holds no value at all.",
+    "null_share": "A column lacks far more values than when the contract was learned: beyond chance and by a point.",
+    "infinite": "A column holds infinite values. They count as missing, and block when too much is missing.",
+    "out_of_range": "More than 2 % of a column lie far outside what was learned: a unit, or a sentinel such as -999.",
+    "unit_change": "A column's median is ten times larger or smaller than learned, and its spread went with it.",
+    "constant": "A column holds one value only, and did not stand still that long before.",
+    "new_levels": "More than 1 % of a column are categories never seen. They block only as nearly all there is.",
+    "duplicate_ids": "Rows share an id that [data] id promises to be unique; more than 1 % of them block.",
+    "duplicate_rows": "Rows repeat others in time, label and every feature; nearly half of them block.",
+    "bad_label": "Labels are infinite, no numbers, or not 0 or 1 in a binary task.",
+    "bad_weight": "Weights are negative, infinite or no numbers. They count as 0.",
+}

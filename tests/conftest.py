@@ -1,0 +1,70 @@
+"""What several test files share: the shared data, small configurations, the command line in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+STRICT = bool(os.environ.get("LR_RETUNE_NO_SKIP"))  # set where every tool and data set is installed
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Where everything is installed, a test that skips is a test that fails."""
+    found = yield
+    report = found.get_result()
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may skip: {report.longrepr}"
+
+
+@pytest.fixture
+def shared_data() -> Callable[[str], Path]:
+    """Path of a shared data set, or a skip that says which one is absent."""
+
+    def path(name: str) -> Path:
+        found = SHARED / f"{name}.parquet"
+        if not found.exists():
+            pytest.skip(f"{found.name} is not in ../shared/data")
+        return found
+
+    return path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run a command in this process and return its exit code and words."""
+    from lr_retune.cli import main
+
+    def run(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["lr-retune", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        seen = capsys.readouterr()
+        code = ended.value.code
+        return Answer(code if isinstance(code, int) else 0, seen.out, seen.err)
+
+    return run
