@@ -84,7 +84,6 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
     loss = loss_for(config.metric)
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
     ticks = tick_losses(rows, score, loss, calendar, base.horizon)
-    known = rows.y[~np.isnan(rows.y)]
     return replace(
         base,
         rows=len(rows),

@@ -83,7 +83,9 @@ decided = pytest.mark.parametrize(
         (facts(), History(born=NOW - 400 * DAY), {}, "search", ("age", "search_age")),
         (facts(), History(), {}, "search", ("age", "search_age")),
         (facts(0.2, alarm=True), settled(2.9), {}, "keep", ("cooldown",)),
-        (facts(0.2, alarm=True), settled(3), {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True), settled(3, "promoted"), {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True), settled(3), {}, "keep", ("cooldown",)),  # a challenger that failed doubles the wait
+        (facts(0.2, alarm=True), settled(6), {}, "refit", ("loss_rose",)),
         (facts(0.2, alarm=True, matured_rows=199), settled(40), {}, "keep", ("too_few_rows",)),
         (facts(0.2, alarm=True, faults=(BROKEN,)), settled(40), {}, "fix_feed", ("feed_fault",)),
         (facts(0.2, alarm=True, faults=(SMALL,)), RECENT, {}, "refit", ("loss_rose", "fault_told")),
@@ -101,6 +103,22 @@ def test_the_first_rule_that_applies_answers(
     decision = decide(seen, past, config(**settings))
     assert (decision.action, tuple(r.code for r in decision.reasons)) == (action, codes)
     assert set(codes) <= set(REASONS)
+
+
+@pytest.mark.fault("C7")
+def test_the_wait_doubles_with_each_challenger_in_a_row_that_did_not_pass_up_to_max_age() -> None:
+    def waits(outcomes: list[Outcome], days: float) -> bool:
+        past = [
+            PastDecision(str(i), NOW - timedelta(days=days + 10 * i), "refit", ("loss_rose",), outcome)
+            for i, outcome in enumerate(outcomes)  # newest first
+        ]
+        history = History(tuple(past[::-1]), NOW - timedelta(days=300))
+        return decide(facts(0.2, alarm=True), history, config()).reasons[0].code == "cooldown"
+
+    for missed, wait in ((0, 3), (1, 6), (2, 12), (3, 24), (4, 30), (9, 30)):
+        outcomes: list[Outcome] = ["inconclusive"] * missed + ["promoted", "rejected"]
+        assert waits(outcomes, wait - 0.1), missed
+        assert not waits(outcomes, wait), missed
 
 
 @pytest.mark.fault("A4")

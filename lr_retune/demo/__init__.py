@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lr_retune.config import Config, load_config
 from lr_retune.data.ticks import shift
 from lr_retune.errors import ConfigError
 from lr_retune.plugins import load_plugins
+from lr_retune.records import Champion
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.stores.status import past
@@ -31,7 +32,7 @@ class Tour:
     every: int  # ticks between two runs
 
 
-DEMAND = Tour("demand.toml", "demand.parquet", datetime(2013, 6, 3, tzinfo=UTC), datetime(2016, 12, 26, tzinfo=UTC), 14)
+DEMAND = Tour("demand.toml", "demand.parquet", datetime(2014, 6, 2, tzinfo=UTC), datetime(2015, 10, 19, tzinfo=UTC), 28)
 
 
 def demand(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -56,13 +57,11 @@ def _walk(tour: Tour, folder: Path, say: Callable[[str], None]) -> dict[str, Any
     config = _unpack(tour, folder)
     stores, plugins = Stores.open(config), load_plugins(config)
     first = bootstrap(config, stores, tour.start, plugins=plugins)
-    say(
-        f"{tour.start:%Y-%m-%d}  bootstrap: rate {first.learning_rate:.4g}, holdout loss {answers.short(first.promised)}"
-    )
+    say(f"{tour.start:%Y-%m-%d}  {'bootstrap':<12} {_rate(first)}, holdout loss {answers.short(first.promised)}")
     at = tour.start
     while (at := shift(at, tour.every, config.schedule.tick, config.schedule.timezone)) <= tour.end:
         found = retune(config, stores, at, plugins=plugins)
-        say(f"{at:%Y-%m-%d}  {found.outcome}: {found.decision.action}, {found.decision.reasons[0].text}")
+        say(f"{at:%Y-%m-%d}  {found.outcome:<12} {found.decision.action}: {found.decision.reasons[0].text}")
     return _ending(config, stores, at, folder, say)
 
 
@@ -78,22 +77,60 @@ def _unpack(tour: Tour, folder: Path) -> Config:
     return load_config(folder / "retune.toml", environ={})
 
 
+def _rate(champion: Champion) -> str:
+    return f"learning rate {champion.learning_rate:.4g}"
+
+
 def _ending(config: Config, stores: Stores, at: datetime, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The story once more, as the ledger tells it."""
-    decisions = [d for d in past(stores, at + timedelta(days=1)) if d["action"] != "keep"]
-    rows = [(d["as_of"][:10], d["action"], d["outcome"], d["why"][:80]) for d in decisions]
-    champion = stores.champion(at)
-    look = f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}"
-    for line in ("", *answers.table(("as of", "action", "outcome", "why"), rows), ""):
+    """The story once more, as the ledger tells it, and where to look on."""
+    settled = {
+        e.record["decision"]["id"]: e.record for e in stores.ledger.entries(config.name) if e.kind == "settlement"
+    }
+    decisions = [d for d in past(stores, at) if d["action"] != "keep"]
+    rows = [(d["as_of"][:10], d["action"], d["outcome"], *_losses(settled.get(d["id"]))) for d in decisions]
+    head = (
+        "as of",
+        "action",
+        "outcome",
+        "old rate",
+        "new rate",
+        "champion",
+        "old rate, fresh data",
+        "challenger",
+        "gain",
+    )
+    champion, toml = stores.champion(at), folder / "retune.toml"
+    commands = {
+        "why": f"lr-retune explain {decisions[-1]['id']} -c {toml}",
+        "gate": f"lr-retune gate --version {champion.version} -c {toml}",
+        "undo": f"lr-retune rollback -c {toml}",
+        "look": f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
+    }
+    for line in (
+        "",
+        "What the ledger holds (loss on the holdout, mean absolute error in rides an hour):",
+        "",
+        *answers.table(head, rows),
+        "",
+    ):
         say(line)
     say(
-        f"champion now: version {champion.version}, rate {champion.learning_rate:.4g}, promised loss {answers.short(champion.promised)}"
+        f"champion now: version {champion.version}, {_rate(champion)}, promised loss {answers.short(champion.promised)}"
     )
-    say(f"what every decision was based on:  lr-retune explain {decisions[-1]['id']} -c {folder / 'retune.toml'}")
-    say(f"runs, curves and versions:         {look}")
+    for name, command in commands.items():
+        say(f"  {name}:  {command}")
     return {
         "folder": str(folder),
         "decisions": decisions,
         "champion": answers.champion(config, champion),
-        "mlflow": look,
+        "commands": commands,
     }
+
+
+def _losses(record: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    if record is None or record["result"]["challenger"] is None:
+        return ("–",) * 6
+    losses, rates = record["judgement"]["losses"], (record["champion"], record["result"]["challenger"])
+    figures = (losses["champion"], losses.get("control"), losses["challenger"])
+    gain = record["judgement"]["attribution"]["total"]
+    return (*(f"{r['learning_rate']:.4g}" for r in rates), *map(answers.short, figures), f"{gain:+.1%}")

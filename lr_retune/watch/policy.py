@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import NamedTuple
 
 from lr_retune.config import Config, format_duration
@@ -21,7 +22,8 @@ REASONS: dict[str, str] = {
     "stale": "The feed brought no rows. It may mend by itself; after [watch] stale_ticks such ticks it must be fixed.",
     "too_few_rows": "Fewer labelled rows than [policy] min_rows, or fewer positives than min_positives, in the "
     "watched ticks: nothing can be said.",
-    "cooldown": "A challenger was judged less than [policy] cooldown ticks ago; its effect has to show first.",
+    "cooldown": "A challenger was judged less than [policy] cooldown ticks ago; its effect has to show first. The wait "
+    "doubles with each challenger in a row that did not pass, up to [policy] max_age.",
     "loss_rose": "The loss is above the promise by more than the spread between ticks explains ([policy] cusum_k, "
     "cusum_h, tolerance), and a retrain is worth its cost.",
     "not_worth": "The loss rose beyond doubt, but a retrain would cost more than it saves ([worth], else [policy] "
@@ -100,11 +102,25 @@ def _too_few_rows(facts: Facts, _history: History, config: Config) -> _Answer | 
 
 
 def _cooldown(facts: Facts, history: History, config: Config) -> _Answer | None:
-    settled, wait = history.last_settled, config.policy.cooldown * config.schedule.tick
+    """Wait after a judged challenger; twice as long after each one in a row that was not promoted."""
+    settled, base = history.last_settled, config.policy.cooldown * config.schedule.tick
+    missed = _missed(history)
+    wait = max(base, min(base * 2**missed, config.policy.max_age))  # age speaks before a long wait does
     if settled is None or facts.as_of - settled >= wait:
         return None
-    text = f"settled {_ago(facts.as_of - settled)}, cooldown {format_duration(wait)}"
+    again = f" after {missed} in a row that did not pass" if missed else ""
+    text = f"settled {_ago(facts.as_of - settled)}, cooldown {format_duration(wait)}{again}"
     return _Answer("keep", (Reason("cooldown", text),))
+
+
+def _missed(history: History) -> int:
+    """Judged challengers in a row without a promotion, at most 10.
+
+    What fresh data could not better then, it rarely can a few ticks later, and each look at the same ticks costs error.
+    """
+    judged = [d.outcome for d in history.decisions if d.outcome in ("rejected", "inconclusive", "promoted")]
+    failed = list(takewhile(lambda outcome: outcome != "promoted", reversed(judged)))
+    return min(len(failed), 10)
 
 
 def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:

@@ -38,7 +38,8 @@ def _within_budget(facts: Facts, loss: LossEvidence, config: Config) -> tuple[bo
     changed = _since_change(facts, loss) or [loss.value]
     excess = math.fsum(value - loss.promised for value in changed)
     budget = config.policy.budget * abs(loss.promised)
-    return excess > budget, f"{excess:.4g} lost since then in sum, a retrain is worth {budget:.4g}"
+    text = f"{excess:.4g} above the promise in sum since then, a retrain is due from {budget:.4g} on"
+    return excess > budget, text
 
 
 def _days_to_max_age(facts: Facts, history: History, config: Config) -> float:

@@ -1,0 +1,221 @@
+"""What every command shares: how it ends, which stores it opens, what time it is, how it speaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from zoneinfo import ZoneInfo
+
+import typer
+
+from lr_retune.answers import answer, printable
+from lr_retune.errors import ConfigError, DependencyError, RetuneError
+
+if TYPE_CHECKING:
+    from lr_retune.config import Config
+    from lr_retune.stores.promotion import Stores
+
+INTERRUPTED, TERMINATED = 130, 143
+YEARS = range(1970, 2200)  # what the files and databases underneath can hold
+
+
+# ── how a command ends ────────────────────────────────────────────────────────────────────────────
+def main(app: typer.Typer) -> NoReturn:
+    """Run a command and end with its documented exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name or a dash that the terminal's encoding lacks is no bug
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _terminated)
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    sys.exit(_ended(app))
+
+
+def _ended(app: typer.Typer) -> int:
+    try:
+        code = app(standalone_mode=False)
+    except BrokenPipeError:  # nobody reads on: the answer did not arrive, so it is no success
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DependencyError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped(INTERRUPTED)
+    except _Terminated:
+        return _stopped(TERMINATED)
+    except RetuneError as error:
+        return _failed(error)
+    except Exception as error:  # noqa: BLE001 - the last door: a bug still ends with a documented code
+        return _failed(_named(error))
+    return code if isinstance(code, int) else 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as Python's own KeyboardInterrupt is for Ctrl-C: no library swallows it."""
+
+
+def _terminated(_signal: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _stopped(code: int) -> int:
+    return _tell("stopped by a signal", "", "nothing is lost: run the same command again, it takes up what is there", code)
+
+
+def _failed(error: RetuneError) -> int:
+    return _tell(error.what, error.why, error.fix, error.exit_code)
+
+
+def _tell(what: str, why: str, fix: str, code: int) -> int:
+    """The error on stderr for people; with --json as an object on stdout too."""
+    if wants_json(sys.argv[1:]):
+        words = {"what": what, "why": why, "fix": fix, "exit_code": code}
+        typer.echo(json.dumps(answer(_command(sys.argv[1:]), ok=False, error=words)))
+    for label, text in (("error", what), ("why", why), ("do", fix)):
+        for line in text.splitlines():
+            typer.echo(f"{label}: {printable(line)}", err=True)
+    return code
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether a script reads the answer."""
+    asked = {"--json", "--output=json"} & set(words)
+    return bool(asked) or any(pair == ("--output", "json") for pair in zip(words, words[1:], strict=False))
+
+
+def _command(words: Sequence[str]) -> str:
+    named = []
+    for word in words:
+        if word.startswith("-"):
+            break
+        named.append(word)
+    return " ".join(named[: 2 if named[:1] in (["config"], ["audit"], ["demo"]) else 1])
+
+
+def _named(error: Exception) -> RetuneError:
+    """What the words of a command, or a bug, amount to."""
+    if hasattr(error, "format_message"):  # typer brings a click of its own from .25 on: no class to name
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "lr-retune"
+        return ConfigError(error.format_message(), fix=f"see `{path} --help`")
+    if os.environ.get("LR_RETUNE_DEBUG"):
+        raise error
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return DependencyError(f"cannot read or write{where}", why=error.strerror or str(error), fix="mend it")
+    return RetuneError(
+        f"unexpected {type(error).__name__}: {error}",
+        why="this is a bug in lr-retune; the champion was not touched by it",
+        fix="run again with LR_RETUNE_DEBUG=1 and report what it prints",
+    )
+
+
+# ── what a command opens ──────────────────────────────────────────────────────────────────────────
+@contextmanager
+def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[tuple[Config, Stores]]:
+    """Configuration and stores.
+
+    Parameters
+    ----------
+    tidy
+        Tidy up after a crash first: for commands that write aliases.
+    create
+        Make a ledger where there is none: for the first command only. Others see an empty one.
+    """
+    from lr_retune.config import load_config
+
+    config = load_config(path)
+    stores = _stores(config, create)
+    if tidy:
+        for line in stores.reconcile():
+            typer.echo(f"note: {printable(line)}", err=True)
+    yield config, stores
+
+
+def _stores(config: Config, create: bool) -> Stores:
+    from lr_retune.stores.ledger import Ledger
+    from lr_retune.stores.mlflow import MLflowRegistry
+    from lr_retune.stores.models import FileModels
+    from lr_retune.stores.promotion import Stores, models_folder
+
+    if create or exists(config.state_url()):
+        return Stores.open(config)
+    return Stores(Ledger("sqlite://"), MLflowRegistry(config), FileModels(models_folder(config)), config)
+
+
+def exists(url: str) -> bool:
+    """False only for a SQLite file that is not there; a server is asked by whoever needs it."""
+    head, _, path = url.partition(":///")
+    return not head.startswith("sqlite") or Path(path).exists()
+
+
+def moment(config: Config, text: str | None) -> datetime:
+    """``--as-of``, or now; resolved once.
+
+    Raises
+    ------
+    ConfigError
+        If it is no time, or none that files can hold.
+    """
+    if text is None:
+        return datetime.now(UTC)  # noqa: TID251 - the one clock: a command's own now
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=ZoneInfo(config.schedule.timezone))
+        found = found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _no_time(text, "ISO 8601 is understood") from None
+    if found.year not in YEARS:
+        raise _no_time(text, f"it must lie between {YEARS[0]} and {YEARS[-1]}")
+    return found
+
+
+def _no_time(text: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{text!r} is no time to run at", why=why, fix="write it like 2019-03-01 or 2019-03-01T06:00+01:00"
+    )
+
+
+# ── how a command speaks ──────────────────────────────────────────────────────────────────────────
+def say(as_json: bool, fields: dict[str, Any], lines: Sequence[str]) -> None:
+    """One JSON object, or lines whose names cannot steer a terminal or a CI log."""
+    if as_json:
+        typer.echo(json.dumps(fields, allow_nan=False))
+        return
+    for line in lines:
+        typer.echo(printable(line))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with the current step on a terminal; silence elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _message: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda message: status.update(f"{what}: {message}")
+
+
+def write_new(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that was not there, or may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        If it is there, or cannot be written.
+    """
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists", why="nothing is overwritten", fix="choose another --output or give --force")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written", why=error.strerror or str(error), fix="choose another --output"
+        ) from None
