@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from lr_retune.config import Config
 from lr_retune.records import Champion, ColumnDrift, Cost, Facts, Report, TickLoss, Trial, TuneResult, plain
+
+if TYPE_CHECKING:
+    from lr_retune.config import Config
+    from lr_retune.replay import Table
 
 SCHEMA_VERSION = 1
 
@@ -88,7 +93,7 @@ def report(config: Config, found: Report) -> dict[str, Any]:
     if found.result is not None and found.judgement is not None:
         losses = found.judgement.losses
         fields |= {
-            "challenger": _arm(config, found.result, "challenger", losses),
+            "challenger": _challenger(config, found, losses),
             "control": _arm(config, found.result, "control", losses),
             "fixed": _arm(config, found.result, "fixed", losses),
             "verdicts": found.judgement.verdicts,
@@ -98,6 +103,13 @@ def report(config: Config, found: Report) -> dict[str, Any]:
             "timing": dict(found.result.timing),
         }
     return fields
+
+
+def _challenger(config: Config, found: Report, losses: Mapping[str, float]) -> dict[str, Any] | None:
+    """With the version it was registered as: only what is promoted becomes one."""
+    arm = None if found.result is None else _arm(config, found.result, "challenger", losses)
+    promoted = arm is not None and found.champion.model == arm["model"]
+    return None if arm is None else {"version": found.champion.version if promoted else None} | arm
 
 
 def _arm(config: Config, result: TuneResult, role: str, losses: Mapping[str, float]) -> dict[str, Any] | None:
@@ -142,6 +154,12 @@ def search(result: TuneResult) -> dict[str, Any]:
     }
 
 
+def replay(found: Table) -> dict[str, Any]:
+    """A replay in the contract's words."""
+    policies = [asdict(row) | {"rollbacks": row.actions.get("rollback", 0)} for row in found.policies]
+    return {"policies": policies, "ticks": found.ticks, "rows": found.rows}
+
+
 def trial(found: Trial) -> dict[str, Any]:
     """A trial without its curve."""
     return {
@@ -164,11 +182,7 @@ def short(value: float | None) -> str:
 def lines_of_report(found: Report) -> list[str]:
     """What a person reads after `watch` and `run`."""
     text = [f"{found.outcome.upper()}  {found.decision.action}  (decision {found.decision.id})"]
-    text += [f"  · {reason.text}" for reason in found.decision.reasons]
-    text += [
-        f"  · fault {f.code}{'' if f.column is None else f' in {printable(f.column)}'}: {f.what}"
-        for f in found.facts.faults
-    ]
+    text += lines_of_look(found)[1:]
     if found.result is not None and found.judgement is not None:
         losses = found.judgement.losses
         rows = [
@@ -186,13 +200,100 @@ def lines_of_report(found: Report) -> list[str]:
     return text
 
 
-def printable(text: str) -> str:
-    """A name from data or registry, safe for a terminal and a log: one line, no escapes.
+def lines_of_look(found: Report) -> list[str]:
+    """What a person reads after `watch`: the decision, its reasons, and faults that no reason tells."""
+    told = " ".join(reason.text for reason in found.decision.reasons)
+    faults = [f for f in found.facts.faults if f.what not in told]
+    return [
+        f"{found.decision.action.upper()}  (decision {found.decision.id})",
+        *(f"  · {reason.text}" for reason in found.decision.reasons),
+        *(f"  · fault {f.code}: {f.what}" for f in faults),
+    ]
 
-    >>> printable("a\\n::error::b\\x1b[31m")
-    'a\\\\n::error::b\\\\x1b[31m'
+
+def lines_of_search(found: TuneResult) -> list[str]:
+    """The table of trials, and the rate that won."""
+    head = ("trial", "role", "rate", found.step_unit, "valid loss", "state")
+    rows = [
+        (t.number, t.role, t.learning_rate, t.steps, "–" if t.loss is None else t.loss, t.state) for t in found.trials
+    ]
+    best, lines = found.challenger, table(head, rows)
+    if best is None:
+        return [*lines, "no trial ended well", *(f"  trial {t.number}: {t.note}" for t in found.trials if t.note)]
+    lines.append(f"best: rate {best.learning_rate:.4g}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}")
+    if found.at_wall:
+        wall = f"the {found.at_wall} wall of [search] learning_rate"
+        lines.append(f"the best rate stands at {wall}: a wider range may hold a better one")
+    return lines
+
+
+def lines_of_replay(found: Table) -> list[str]:
+    """One line per policy."""
+    head = ("policy", "loss", "excess %", "retrains", "promotions", "steps", "actions")
+    rows = [
+        (p.name, p.loss, p.excess_pct, p.retrains, p.promotions, p.cost.steps, _counted(p.actions))
+        for p in found.policies
+    ]
+    return [*table(head, rows), f"{found.ticks} runs, {found.rows} rows scored by the champion of their time"]
+
+
+def _counted(actions: Mapping[str, int]) -> str:
+    return " ".join(f"{action} {count}" for action, count in actions.items())
+
+
+def lines_of_history(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per decision."""
+    rows = [(d["as_of"][:16], d["id"], d["action"], d["outcome"], clipped(d["why"])) for d in found]
+    return table(("as of", "decision", "action", "outcome", "why"), rows) if rows else ["no decisions yet"]
+
+
+def clipped(text: str, width: int = 90) -> str:
+    """The beginning of a text, with a sign where more was said.
+
+    >>> clipped("abcdef", 4)
+    'abc…'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def lines_of_check(found: Sequence[Mapping[str, Any]], code: int) -> list[str]:
+    """What is wrong, why, and what to do; last, whether it blocks."""
+    lines = []
+    for problem in found:
+        lines.append(f"{'' if problem['blocks'] else 'note: '}{problem['code']}: {problem['what']}")
+        lines += [f"  {label} {problem[key]}" for label, key in (("why:", "why"), ("do: ", "fix")) if problem[key]]
+    return lines if code else [*lines, "ok"]
+
+
+def lines_of_status(found: Mapping[str, Any]) -> list[str]:
+    """Where a model stands, for somebody who was woken by it."""
+    champion = found["champion"]
+    if champion is None:
+        return [f"{found['name']}: no champion yet; `lr-retune bootstrap` makes the first one"]
+    lines = [
+        f"{found['name']}: champion version {champion['version']}, rate {champion['learning_rate']:.4g}, "
+        f"promised loss {short(champion['loss'])} (by decision {champion['since_decision'][:16]})"
+    ]
+    if found["last_decision"] is not None:
+        ended = "unsettled" if found["last_outcome"] is None else found["last_outcome"]
+        lines.append(f"  last look: {found['last_look']}, {found['last_action']}: {ended}")
+        lines += [f"    · {text}" for text in found["last_reasons"]]
+        lines.append(f"    more: lr-retune explain {found['last_decision']}")
+    else:
+        lines.append(f"  last look: {found['last_look']}, when the champion was made")
+    if found["stale"]:
+        lines.append(f"  STALE: nobody has looked for more than {found['stale_after']}; see whether the schedule runs")
+    return lines + [f"  PROBLEM: {text}" for text in found["problems"]]
+
+
+def printable(text: str) -> str:
+    """A line with names from data or registry, safe for a terminal and a CI log: no escapes, no commands.
+
+    >>> printable("a\\n::error::b\\x1b[31m ##[error]")
+    'a\\\\n::error::b\\\\x1b[31m # #[error]'
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return re.sub("#(?=#)", "# ", shown)  # CI runners obey ##[…] and ##vso[…] anywhere in a line
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -3,173 +3,59 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-from zoneinfo import ZoneInfo
 
 import typer
 
-from lr_retune import __version__
-from lr_retune.errors import ConfigError, RetuneError
+from lr_retune import __version__, console
+from lr_retune.console import moment, opened, progress, say
+from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
     from lr_retune.stores.promotion import Stores
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode=None,
-    help="Keeps the learning rate of production models right.",
-)
-config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The configuration as it is understood.")
-demo_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The whole loop on real data, in a folder of its own."
-)
-audit_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Proof that the ledger is what was written.")
+
+def _group(words: str) -> typer.Typer:
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=words)
+
+
+app = _group("Keeps the learning rate of production models right.")
+config_app = _group("The configuration as it is understood.")
+demo_app = _group("The whole loop on real data, in a folder of its own.")
+audit_app = _group("Proof that the ledger is what was written.")
 app.add_typer(config_app, name="config")
 app.add_typer(demo_app, name="demo")
 app.add_typer(audit_app, name="audit")
 
+DEFAULT_CONFIG = Path("retune.toml")
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The model's retune.toml.")]
 AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Simulated now, ISO 8601; without an offset in [schedule] timezone.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-DEFAULT_CONFIG = Path("retune.toml")
+Actor = Annotated[str, typer.Option(help="Who does this, for the ledger; the user of this machine by default.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
+
 LAST_DAY = datetime.max.replace(tzinfo=UTC)  # a history is cut at no time
-
-OUTCOME_EXIT = {
-    "kept": 0,
-    "rejected": 0,
-    "inconclusive": 0,
-    "promoted": 0,
-    "rolled_back": 0,
-    "suggested": 0,
-    "awaiting_approval": 0,
-}
-STRICT_EXIT = {"rejected": 1, "inconclusive": 10, "awaiting_approval": 10, "suggested": 10}
+ASKS = {"fix_feed": DataError.exit_code, "ask": HeldError.exit_code}  # a decision that somebody must act on
+STRICT = {"rejected": 1, "inconclusive": 10, "awaiting_approval": 10, "suggested": 10}
 
 
-# ── plumbing ──────────────────────────────────────────────────────────────────────────────────────
 def main() -> NoReturn:
     """Run a command and end with its documented exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        code = app(standalone_mode=False)
-    except RetuneError as error:
-        sys.exit(_failed(error))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - the last door: a bug still ends with a documented code
-        sys.exit(_unexpected(error))
-    sys.exit(code if isinstance(code, int) else 0)
+    console.main(app)
 
 
-def _terminated(_signal: int, _frame: object) -> NoReturn:
-    sys.exit(143)
-
-
-def _unexpected(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.ClickException):  # usage: the command's words
-        error.show()
-        return 2
-    if os.environ.get("LR_RETUNE_DEBUG"):
-        raise error
-    return _failed(
-        RetuneError(
-            f"unexpected {type(error).__name__}: {error}",
-            why="this is a bug in lr-retune; the champion was not touched by it",
-            fix="run again with LR_RETUNE_DEBUG=1 and report what it prints",
-        )
-    )
-
-
-def _failed(error: RetuneError) -> int:
-    from lr_retune.answers import answer, printable
-
-    if "--json" in sys.argv:
-        words = {"what": error.what, "why": error.why, "fix": error.fix, "exit_code": error.exit_code}
-        typer.echo(json.dumps(answer(_command(), error=words), ensure_ascii=False))
-    for label, text in (("error", error.what), ("why", error.why), ("do", error.fix)):
-        for line in text.splitlines():
-            typer.echo(f"{label}: {printable(line)}", err=True)
-    return error.exit_code
-
-
-def _command() -> str:
-    words = [w for w in sys.argv[1:] if not w.startswith("-")]
-    return words[0] if words else ""
-
-
-def _load(path: Path) -> Config:
-    from lr_retune.config import load_config
-
-    return load_config(path)
-
-
-def _time(config: Config | None, text: str | None) -> datetime:
-    """--as-of, or now; resolved once."""
-    if text is None:
-        return datetime.now(UTC)  # noqa: TID251 - the one clock: a command's own now
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"{text!r} is no time",
-            why="ISO 8601 is understood, such as 2019-03-01 or 2019-03-01T06:00+01:00",
-            fix="mend it",
-        ) from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=ZoneInfo(config.schedule.timezone) if config is not None else UTC)
-    return found.astimezone(UTC)
-
-
-@contextmanager
-def _stores(config: Config, *, tidy: bool = True) -> Iterator[Stores]:
-    """Open the stores; a command that writes tidies up after a crash first."""
-    from lr_retune.stores.promotion import Stores
-
-    stores = Stores.open(config)
-    if tidy:
-        for line in stores.reconcile():
-            typer.echo(f"tidied: {line}", err=True)
-    yield stores
-
-
-def _print(as_json: bool, fields: dict[str, Any], lines: Sequence[str]) -> None:
-    typer.echo(json.dumps(fields, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(lines))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with the current step on a terminal; silence elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _message: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what) as status:
-        yield lambda message: status.update(f"{what}: {message}")
-
-
-# ── set up ────────────────────────────────────────────────────────────────────────────────────────
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
         typer.echo(f"lr-retune {__version__}")
 
 
+# ── set up ────────────────────────────────────────────────────────────────────────────────────────
 @app.command()
 def init(
     source: Annotated[Path, typer.Option("--from", help="A Parquet or CSV file with labelled rows.")],
@@ -186,57 +72,45 @@ def init(
     from lr_retune.config import load_config
     from lr_retune.scaffold import scaffold
 
-    if output.exists() and not force:
-        raise ConfigError(
-            f"{output} exists", why="init overwrites nothing", fix="choose another --output or give --force"
-        )
+    console.refuse_overwriting(output, force=force)
     text = scaffold(source, label=label, time=time, task=task, name=name, folder=output.resolve().parent)
-    output.write_text(text, encoding="utf-8")
+    console.write(output, text)
     load_config(output, environ={})
-    _print(
-        as_json,
-        answer("init", path=str(output)),
-        [f"wrote {output}", "next: lr-retune check, then lr-retune bootstrap"],
-    )
+    where = "" if output == DEFAULT_CONFIG else f" -c {output}"
+    lines = [f"wrote {output}", f"next: lr-retune check{where}, then lr-retune bootstrap{where}"]
+    say(as_json, answer("init", path=str(output)), lines)
 
 
 @app.command()
 def check(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> int:
     """Configuration, data, contract and stores; reads only."""
-    from lr_retune.answers import answer
-    from lr_retune.checks import problems
+    from lr_retune.answers import answer, lines_of_check
+    from lr_retune.checks import examine
 
-    found, worst = problems(config, lambda loaded: _time(loaded, as_of))
-    lines = [
-        line
-        for p in found
-        for line in (f"{p['code']}: {p['what']}", f"  why: {p['why']}", f"  do:  {p['fix']}")
-        if not line.endswith(": ")
-    ]
-    _print(as_json, answer("check", ok=not found, problems=found), lines or ["ok"])
-    return worst
+    found, code = examine(config, lambda loaded: moment(loaded, as_of))
+    say(as_json, answer("check", ok=code == 0, problems=found), lines_of_check(found, code))
+    return code
 
 
 @config_app.command("show")
 def config_show(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """The effective configuration, secrets masked."""
     from lr_retune.answers import answer
-    from lr_retune.config import show
+    from lr_retune.config import load_config, show
 
-    loaded = _load(config)
-    _print(
-        as_json,
-        answer("config show", ok=True, config=loaded.model_dump(mode="json", exclude_none=True)),
-        show(loaded).splitlines(),
-    )
+    loaded = load_config(config)
+    fields = answer("config show", ok=True, config=loaded.model_dump(mode="json", exclude_none=True))
+    say(as_json, fields, show(loaded).splitlines())
 
 
 @config_app.command("schema")
-def config_schema() -> None:
+def config_schema(as_json: Json = False) -> None:
     """JSON Schema of retune.toml, for editors."""
+    from lr_retune.answers import answer
     from lr_retune.config import schema
 
-    typer.echo(json.dumps(schema(), indent=2))
+    found = schema()
+    say(as_json, answer("config schema", ok=True, schema=found), json.dumps(found, indent=2).splitlines())
 
 
 # ── the loop ──────────────────────────────────────────────────────────────────────────────────────
@@ -246,15 +120,14 @@ def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: 
     from lr_retune import answers
     from lr_retune.retune import bootstrap as first
 
-    loaded = _load(config)
-    with _stores(loaded) as stores, _progress("bootstrap"):
-        champion = first(loaded, stores, _time(loaded, as_of))
+    with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap"):
+        made = first(loaded, stores, moment(loaded, as_of))
+    loss, where = answers.short(made.promised), "" if config == DEFAULT_CONFIG else f" -c {config}"
     lines = [
-        f"champion: version {champion.version}, rate {champion.learning_rate:.4g}, holdout loss {answers.short(champion.promised)}"
+        f"champion: version {made.version}, rate {made.learning_rate:.4g}, holdout loss {loss}",
+        f"next, at every tick: lr-retune run{where}",
     ]
-    _print(
-        as_json, answers.answer("bootstrap", champion=answers.champion(loaded, champion), run_id=champion.run_id), lines
-    )
+    say(as_json, answers.answer("bootstrap", champion=answers.champion(loaded, made), run_id=made.run_id), lines)
 
 
 @app.command()
@@ -263,12 +136,11 @@ def watch(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
     from lr_retune import answers
     from lr_retune.retune import watch as look
 
-    loaded = _load(config)
-    with _stores(loaded, tidy=False) as stores, _progress("watch"):
-        found = look(loaded, stores, _time(loaded, as_of))
+    with opened(config) as (loaded, stores), progress("watch"):
+        found = look(loaded, stores, moment(loaded, as_of))
     fields = answers.answer("watch", decision=found.decision, facts=answers.facts(found.facts))
-    _print(as_json, fields, answers.lines_of_report(found)[1:-1])
-    return _held(found)
+    say(as_json, fields, answers.lines_of_look(found))
+    return ASKS.get(found.decision.action, 0)
 
 
 @app.command()
@@ -282,17 +154,12 @@ def run(
     from lr_retune import answers
     from lr_retune.retune import retune
 
-    loaded = _load(config)
-    with _stores(loaded) as stores, _progress("run"):
-        found = retune(loaded, stores, _time(loaded, as_of))
-    _print(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
+    with opened(config, tidy=True) as (loaded, stores), progress("run"):
+        found = retune(loaded, stores, moment(loaded, as_of))
+    say(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
     if found.outcome == "held":
-        return _held(found)
-    return STRICT_EXIT.get(found.outcome, 0) if exit_code else OUTCOME_EXIT[found.outcome]
-
-
-def _held(found: Any) -> int:
-    return {"fix_feed": 3, "ask": 10}.get(found.decision.action, 0)
+        return ASKS.get(found.decision.action, HeldError.exit_code)
+    return STRICT.get(found.outcome, 0) if exit_code else 0
 
 
 @app.command()
@@ -300,39 +167,18 @@ def search(
     config: ConfigPath = DEFAULT_CONFIG,
     as_of: AsOf = None,
     strategy: Annotated[str | None, typer.Option(help="Another strategy than the configured one.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Another seed.")] = None,
     as_json: Json = False,
 ) -> None:
     """Only the search, on the train and valid spans; records nothing."""
     from lr_retune import answers
     from lr_retune.retune import search_only
 
-    loaded = _load(config)
-    changed = loaded.model_copy(
-        update={
-            "seed": loaded.seed if seed is None else seed,
-            "search": loaded.search.model_copy(update={"strategy": strategy or loaded.search.strategy}),
-        }
-    )
-    with _stores(loaded, tidy=False) as stores, _progress("search"):
-        result = search_only(changed, stores, _time(loaded, as_of))
-    head = ("trial", "role", "rate", result.step_unit, "valid loss", "state")
-    rows = [
-        (t.number, t.role, t.learning_rate, t.steps, t.loss if t.loss is not None else "–", t.state)
-        for t in result.trials
-    ]
-    best = result.challenger
-    lines = answers.table(head, rows)
-    lines.append(
-        "no trial ended well"
-        if best is None
-        else f"best: rate {best.learning_rate:.4g}, {best.steps} {result.step_unit}, valid loss {answers.short(best.loss)}"
-    )
-    if result.at_wall:
-        lines.append(
-            f"the best rate stands at the {result.at_wall} wall of [search] learning_rate: a wider range may hold a better one"
-        )
-    _print(as_json, answers.answer("search", **answers.search(result)), lines)
+    with opened(config) as (loaded, stores), progress("search"):
+        plan = loaded.search.model_copy(update={} if strategy is None else {"strategy": strategy})
+        changed = loaded.model_copy(update={"search": plan} | ({} if seed is None else {"seed": seed}))
+        result = search_only(changed, stores, moment(loaded, as_of))
+    say(as_json, answers.answer("search", **answers.search(result)), answers.lines_of_search(result))
 
 
 @app.command()
@@ -347,53 +193,38 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Policies over history, in memory; touches no store."""
-    from dataclasses import asdict
-
     from lr_retune import answers
+    from lr_retune.config import load_config
     from lr_retune.replay import replay as walk
 
-    loaded = _load(config)
-    with _progress("replay") as progress:
-        found = walk(
-            loaded, _time(loaded, start), _time(loaded, end), against.split(","), every=every, progress=progress
-        )
-    head = ("policy", "loss", "excess %", "retrains", "promotions", "steps", "actions")
-    rows = [
-        (
-            p.name,
-            p.loss,
-            p.excess_pct,
-            p.retrains,
-            p.promotions,
-            p.cost.steps,
-            " ".join(f"{k} {v}" for k, v in p.actions.items()),
-        )
-        for p in found.policies
-    ]
-    policies = [asdict(p) | {"rollbacks": 0} for p in found.policies]
-    lines = [*answers.table(head, rows), f"{found.ticks} runs, {found.rows} rows scored by the champion of their time"]
-    _print(as_json, answers.answer("replay", policies=policies, ticks=found.ticks, rows=found.rows), lines)
+    loaded = load_config(config)
+    first, last = moment(loaded, start), moment(loaded, end)
+    with progress("replay") as tell:
+        found = walk(loaded, first, last, against.split(","), every=every, progress=tell)
+    say(as_json, answers.answer("replay", **answers.replay(found)), answers.lines_of_replay(found))
 
 
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────
-Actor = Annotated[str, typer.Option(help="Who does this; goes into the ledger.")]
-Why = Annotated[str, typer.Option("--reason", help="Why; goes into the ledger.")]
-
-
 @app.command()
 def promote(
-    decision: Annotated[str, typer.Argument(help="A decision whose challenger passed.")],
+    decision: Annotated[str, typer.Argument(help="A decision whose challenger passed; its first letters will do.")],
     config: ConfigPath = DEFAULT_CONFIG,
     actor: Actor = "",
     reason: Why = "",
+    force: Annotated[bool, typer.Option("--force", help="Even if it was rolled back before; needs --reason.")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
     """Promote a challenger that passed and was not promoted."""
-    loaded = _load(config)
-    with _stores(loaded) as stores:
-        before = stores.champion(_time(loaded, as_of))
-        after = stores.promote(decision, actor=actor, reason=reason, as_of=_time(loaded, as_of))
+    from lr_retune.stores.status import full_id
+
+    if force and not reason:
+        raise ConfigError("--force needs --reason", why="the ledger keeps who overruled what, and why", fix="say why")
+    with opened(config, tidy=True) as (loaded, stores):
+        now = moment(loaded, as_of)
+        before = stores.champion(LAST_DAY)
+        id = full_id(stores, decision)
+        after = stores.promote(id, actor=actor or console.user(), reason=reason, as_of=now, force=force)
         _moved("promote", loaded, stores, before, after, as_json)
 
 
@@ -409,12 +240,14 @@ def rollback(
     """Go back to a former champion, after its files and golden predictions were verified."""
     from lr_retune.steps import reproduces
 
-    loaded = _load(config)
-    now = _time(loaded, as_of)
-    with _stores(loaded) as stores:
-        before = stores.champion(now)
+    with opened(config, tidy=True) as (loaded, stores):
+        before = stores.champion(LAST_DAY)
         after = stores.rollback(
-            to, actor=actor, reason=reason, as_of=now, reproduces=lambda files: reproduces(loaded, files)
+            to,
+            actor=actor or console.user(),
+            reason=reason,
+            as_of=moment(loaded, as_of),
+            reproduces=lambda files: reproduces(loaded, files),
         )
         _moved("rollback", loaded, stores, before, after, as_json)
 
@@ -428,7 +261,7 @@ def _moved(command: str, config: Config, stores: Stores, before: Any, after: Any
         previous=answers.champion(config, before),
         ledger_row=stores.ledger.last(config.name).seq,
     )
-    _print(as_json, fields, [f"champion: version {after.version} (was {before.version})"])
+    say(as_json, fields, [f"champion: version {after.version} (was {before.version})"])
 
 
 @app.command()
@@ -436,21 +269,21 @@ def reconcile(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> Non
     """Tidy up after a crash: roll unfinished promotions forward or back."""
     from lr_retune.answers import answer
 
-    with _stores(_load(config), tidy=False) as stores:
+    with opened(config) as (_, stores):
         found = stores.reconcile(strict=True)
-    _print(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
+    say(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
 
 
 @audit_app.command("verify")
 def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
     """Recompute the ledger's hash chain."""
     from lr_retune.answers import answer
-    from lr_retune.errors import IntegrityError
 
-    loaded = _load(config)
-    with _stores(loaded, tidy=False) as stores:
+    with opened(config) as (loaded, stores):
         broken = stores.ledger.verify(loaded.name)
-    _print(as_json, answer("audit verify", ok=not broken, problems=broken), broken or ["the chain holds"])
+        rows = len(stores.ledger.entries(loaded.name))
+    fields = answer("audit verify", ok=not broken, problems=broken, entries=rows)
+    say(as_json, fields, broken or [f"the chain of {rows} entries holds"])
     return IntegrityError.exit_code if broken else 0
 
 
@@ -459,25 +292,25 @@ def gate(
     config: ConfigPath = DEFAULT_CONFIG,
     model: Annotated[str | None, typer.Option(help="A registered model's name; the configured one by default.")] = None,
     version: Annotated[str | None, typer.Option(help="Its version.")] = None,
-    decision: Annotated[str | None, typer.Option(help="Or the decision that judged it.")] = None,
+    decision: Annotated[str | None, typer.Option(help="Or the decision that judged it; its first letters do.")] = None,
     output: Annotated[str, typer.Option(help="text, json, markdown, github or junit.")] = "text",
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> int:
     """CI verdict on a version, verified again from ledger, files and registry."""
-    from lr_retune.report.gate import render
-    from lr_retune.stores.gate import verdict
+    from lr_retune.report.gate import form
+    from lr_retune.stores.gate import unanswered, verdict
 
-    loaded = _load(config)
+    shown = form("json" if as_json else output)
     if (version is None) == (decision is None):
-        raise ConfigError(
-            "say which model to judge",
-            why="exactly one of --version and --decision is needed",
-            fix="lr-retune gate --version 3",
-        )
-    with _stores(loaded, tidy=False) as stores:
-        found = verdict(stores, model or loaded.name, version=version, decision=decision, now=_time(loaded, as_of))
-    typer.echo(render(found, "json" if as_json else output))
+        law = "exactly one of --version and --decision is needed"
+        raise ConfigError("say which model to judge", why=law, fix="lr-retune gate --version 3")
+    try:
+        with opened(config) as (loaded, stores):
+            found = verdict(stores, model, version=version, decision=decision, now=moment(loaded, as_of))
+    except (DependencyError, IntegrityError) as error:  # the ledger is away: still a verdict in the form asked for
+        found = unanswered(model, version, decision, error)
+    typer.echo(shown(found))
     return found.exit_code
 
 
@@ -487,56 +320,46 @@ def status(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Jso
     from lr_retune import answers
     from lr_retune.stores.status import standing
 
-    loaded = _load(config)
-    now = _time(loaded, as_of)
-    with _stores(loaded, tidy=False) as stores:
-        found = standing(stores, loaded, now)
-    lines = [
-        f"{found['name']}: {'no champion yet' if found['champion'] is None else 'champion version ' + str(found['champion']['version'])}"
-    ]
-    lines += [
-        f"  {key}: {value}" for key, value in found.items() if key not in ("name", "champion") and value is not None
-    ]
-    _print(as_json, answers.answer("status", models=[found]), lines)
-    return 1 if found["stale"] else 0
+    with opened(config) as (loaded, stores):
+        found, code = standing(stores, loaded, moment(loaded, as_of))
+    say(as_json, answers.answer("status", models=[found]), answers.lines_of_status(found))
+    return code
 
 
 @app.command()
 def history(
-    config: ConfigPath = DEFAULT_CONFIG, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
+    config: ConfigPath = DEFAULT_CONFIG,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    as_json: Json = False,
 ) -> None:
     """Decisions, newest last."""
     from lr_retune import answers
     from lr_retune.stores.status import past
 
-    loaded = _load(config)
-    with _stores(loaded, tidy=False) as stores:
+    with opened(config) as (_, stores):
         found = past(stores, LAST_DAY)[-limit:]
-    rows = [(d["as_of"][:16], d["id"], d["action"], d["outcome"], d["why"][:90]) for d in found]
-    lines = answers.table(("as of", "decision", "action", "outcome", "why"), rows) if rows else ["no decisions yet"]
-    _print(as_json, answers.answer("history", decisions=found), lines)
+    say(as_json, answers.answer("history", decisions=found), answers.lines_of_history(found))
 
 
 @app.command()
 def explain(
-    what: Annotated[str, typer.Argument(help="A decision's id, a reason code or a rule's code.")],
+    what: Annotated[
+        str, typer.Argument(help="A decision's id or its first letters, or any code or word of an answer.")
+    ],
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
     """A decision in full, or what a code means."""
-    from lr_retune import answers
+    from lr_retune.answers import answer
     from lr_retune.codes import meaning
+    from lr_retune.stores.status import story
 
-    text = meaning(what)
-    if text is None:
-        loaded = _load(config)
-        from lr_retune.stores.status import story
-
-        with _stores(loaded, tidy=False) as stores:
+    found: Any = meaning(what)
+    lines = [f"{what}: {found}"]
+    if found is None:
+        with opened(config) as (_, stores):
             found, lines = story(stores, what)
-        _print(as_json, answers.answer("explain", explanation=found), lines)
-        return
-    _print(as_json, answers.answer("explain", explanation=text), [f"{what}: {text}"])
+    say(as_json, answer("explain", explanation=found), lines)
 
 
 # ── demo ──────────────────────────────────────────────────────────────────────────────────────────
@@ -549,10 +372,8 @@ def demo_demand(
     from lr_retune.answers import answer
     from lr_retune.demo import demand
 
-    say = (lambda _line: None) if as_json else typer.echo
-    found = demand(folder, say)
-    if as_json:
-        typer.echo(json.dumps(answer("demo demand", **found), ensure_ascii=False))
+    found = demand(folder, (lambda _line: None) if as_json else typer.echo)
+    say(as_json, answer("demo demand", ok=True, **found), [])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,61 @@
-"""What every code means that a script or a person may meet."""
+"""What every code and word means that a script or a person may meet in an answer."""
 
 from __future__ import annotations
 
+from itertools import chain
 
-def meaning(code: str) -> str | None:
-    """The explanation of a reason, rule or fault code; None for anything else."""
+LEDGER_RULES = {
+    "LRR401": "This very model was rolled back before. It comes back only by `lr-retune promote --force --reason …`.",
+}
+CHECKS = {
+    "config": "retune.toml is absent, cannot be read, or breaks one of its laws.",
+    "plugins": "A name in retune.toml is no installed source, family, strategy or gate.",
+    "data": "The files cannot be read, lack a column, or hold too little history for the window.",
+    "ledger": "The ledger does not answer, is corrupt, or was edited.",
+    "registry": "MLflow does not answer.",
+}
+WORDS = {
+    "keep": "Action: nothing is worth doing; the champion stays.",
+    "fix_feed": "Action: the feed must be mended first; nothing is trained on broken data. Exit code 3.",
+    "refit": "Action: a challenger is trained at the champion's learning rate on fresh data.",
+    "search": "Action: the learning rate is searched anew on fresh data.",
+    "rollback": "Action: back to the former champion.",
+    "ask": "Action: a person decides. Exit code 10.",
+    "kept": "Outcome: the champion stays, nothing was tried.",
+    "held": "Outcome: nothing goes on before somebody has looked; the reasons say at what.",
+    "rejected": "Outcome: the challenger was judged and did not pass; the champion stays.",
+    "inconclusive": "Outcome: the evidence does not suffice for a verdict; the champion stays.",
+    "promoted": "Outcome: the challenger passed every gate and is champion.",
+    "rolled_back": "Outcome: the former champion is champion again.",
+    "suggested": "Outcome: the challenger passed; somebody else promotes it.",
+    "awaiting_approval": "Outcome: the challenger passed and waits for `lr-retune approve`.",
+    "PASS": "The question was answered with yes. Nothing but PASS from every gate promotes.",
+    "FAIL": "The question was answered with no.",
+    "INCONCLUSIVE": "The evidence does not suffice; it is no PASS.",
+    "ERROR": "The question could not be asked; it is no PASS. Exit code 4 of `lr-retune gate`.",
+    "CONFLICT": "The champion has changed since the verdict: judge again. Exit code 5 of `lr-retune gate`.",
+    "TAMPERED": "Ledger, files or alias are not what was recorded. Exit code 6 of `lr-retune gate`.",
+    "complete": "Trial: it ran to its end.",
+    "pruned": "Trial: it was stopped early, others were better.",
+    "diverged": "Trial: its loss grew beyond every bound; the learning rate is too high.",
+    "starved": "Trial: it had not stopped improving when [search] max_steps ended it.",
+    "failed": "Trial: its fit raised an error; its note says which.",
+}
+
+
+def known() -> dict[str, str]:
+    """Every code and word with its meaning."""
     from lr_retune.data.contract import FAULTS
     from lr_retune.judge.gates import RULES
     from lr_retune.stores.gate import GATE_RULES
     from lr_retune.watch.policy import REASONS
 
-    for known in (REASONS, RULES, GATE_RULES, FAULTS):
-        if code in known:
-            return known[code]
-    return None
+    return dict(
+        chain.from_iterable(d.items() for d in (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, FAULTS, REASONS))
+    )
+
+
+def meaning(code: str) -> str | None:
+    """The explanation of a code or word; None for anything else."""
+    found = known()
+    return found.get(code) or found.get(code.upper()) or found.get(code.lower())

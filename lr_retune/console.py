@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -15,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from lr_retune.answers import answer, printable
 from lr_retune.errors import ConfigError, DependencyError, RetuneError
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def _terminated(_signal: int, _frame: object) -> NoReturn:
 
 
 def _stopped(code: int) -> int:
-    return _tell("stopped by a signal", "", "nothing is lost: run the same command again, it takes up what is there", code)
+    return _tell(
+        "stopped by a signal", "", "nothing is lost: run the same command again, it takes up what is there", code
+    )
 
 
 def _failed(error: RetuneError) -> int:
@@ -72,6 +74,8 @@ def _failed(error: RetuneError) -> int:
 
 def _tell(what: str, why: str, fix: str, code: int) -> int:
     """The error on stderr for people; with --json as an object on stdout too."""
+    from lr_retune.answers import answer, printable
+
     if wants_json(sys.argv[1:]):
         words = {"what": what, "why": why, "fix": fix, "exit_code": code}
         typer.echo(json.dumps(answer(_command(sys.argv[1:]), ok=False, error=words)))
@@ -126,6 +130,7 @@ def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[
     create
         Make a ledger where there is none: for the first command only. Others see an empty one.
     """
+    from lr_retune.answers import printable
     from lr_retune.config import load_config
 
     config = load_config(path)
@@ -184,6 +189,8 @@ def _no_time(text: str, why: str) -> ConfigError:
 # ── how a command speaks ──────────────────────────────────────────────────────────────────────────
 def say(as_json: bool, fields: dict[str, Any], lines: Sequence[str]) -> None:
     """One JSON object, or lines whose names cannot steer a terminal or a CI log."""
+    from lr_retune.answers import printable
+
     if as_json:
         typer.echo(json.dumps(fields, allow_nan=False))
         return
@@ -203,19 +210,36 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda message: status.update(f"{what}: {message}")
 
 
-def write_new(path: Path, text: str, *, force: bool) -> None:
-    """Write a file that was not there, or may be replaced.
+def refuse_overwriting(path: Path, *, force: bool) -> None:
+    """Say so before any work is done.
 
     Raises
     ------
     ConfigError
-        If it is there, or cannot be written.
+        If there is a file, unless ``force``.
     """
     if path.exists() and not force:
         raise ConfigError(f"{path} exists", why="nothing is overwritten", fix="choose another --output or give --force")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that a person asked for.
+
+    Raises
+    ------
+    ConfigError
+        If that is not possible there.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written", why=error.strerror or str(error), fix="choose another --output"
-        ) from None
+        why = error.strerror or str(error)
+        raise ConfigError(f"{path} cannot be written", why=why, fix="choose another --output") from None
+
+
+def user() -> str:
+    """Who runs this, as far as the machine knows."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user of that number
+        return ""

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
-from lr_retune.config import Config
+from lr_retune.config import Config, Model
 from lr_retune.errors import ConfigError
 from lr_retune.records import Family, Gate, Source, Strategy
 
@@ -50,9 +50,9 @@ def find(group: Group, name: str) -> Any:
     )
 
 
-def load_family(config: Config, name: str | None = None) -> Family:
+def load_family(model: Model, name: str | None = None) -> Family:
     """The family of a configuration, or of a champion that has another one."""
-    built: Family = find("families", name or config.model.family)(config.model.params, config.model.threads)
+    built: Family = find("families", name or model.family)(model.params, model.threads)
     return built
 
 
@@ -62,5 +62,5 @@ def load_plugins(config: Config) -> Plugins:
         source=find("sources", config.data.source)(config),
         strategy=find("strategies", config.search.strategy),
         gates=tuple(find("gates", name) for name in config.gates.names),
-        family=load_family(config),
+        family=load_family(config.model),
     )

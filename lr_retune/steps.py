@@ -6,15 +6,16 @@ Steps exchange references and small records; rows are read inside a step and nev
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from lr_retune import encoding
-from lr_retune.config import Config
+from lr_retune.config import Config, Model
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.ticks import edges, shift, tick_start
@@ -27,6 +28,7 @@ from lr_retune.records import (
     Champion,
     Contract,
     Facts,
+    Fault,
     Files,
     FitData,
     FittedModel,
@@ -59,7 +61,7 @@ def observe(config: Config, plugins: Plugins, stores: Stores, champion: Champion
     feed = Feed(config, plugins.source, as_of)
     horizon = feed.horizon()
     span = _watched(config, champion, horizon, as_of)
-    faults = feed.check(champion.contract, _newest(config, feed, span), champion.importance, config.watch.matters)
+    faults = _faults(config, feed, champion, span)
     base = Facts(
         as_of=as_of,
         champion=champion.model,
@@ -77,8 +79,18 @@ def observe(config: Config, plugins: Plugins, stores: Stores, champion: Champion
     return _measured(config, feed, stores, champion, span, base)
 
 
+def feed_faults(config: Config, plugins: Plugins, champion: Champion, as_of: datetime) -> tuple[Fault, ...]:
+    """What `observe` would find wrong with the feed, without looking further."""
+    feed = Feed(config, plugins.source, as_of)
+    return _faults(config, feed, champion, _watched(config, champion, feed.horizon(), as_of))
+
+
+def _faults(config: Config, feed: Feed, champion: Champion, span: Span) -> tuple[Fault, ...]:
+    return feed.check(champion.contract, _newest(config, feed, span), champion.importance, config.watch.matters)
+
+
 def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, base: Facts) -> Facts:
-    rows = feed.rows(champion.contract, span, excused(base))
+    rows = feed.rows(champion.contract, span, excused(base.faults))
     model = load_model(config, champion.family, stores.files(champion))
     score = model.predict(rows.x)
     loss = loss_for(config.metric)
@@ -91,13 +103,13 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
         positives=int((rows.y == 1).sum()) if config.task == "binary" else None,
         ticks=ticks,
         loss=evidence(ticks, champion.promised, champion.promised_ticks, config.policy),
-        drift=_drift(config, feed, model, champion, span),
+        drift=_drift(config, feed, model, champion, span, score),
     )
 
 
-def excused(facts: Facts) -> tuple[str, ...]:
+def excused(faults: Sequence[Fault]) -> tuple[str, ...]:
     """Columns that are missing or unreadable and do not matter: they count as missing values."""
-    return tuple(f.column for f in facts.faults if f.column is not None and f.code in UNREADABLE and not f.matters)
+    return tuple(f.column for f in faults if f.column is not None and f.code in UNREADABLE and not f.matters)
 
 
 def _watched(config: Config, champion: Champion, horizon: datetime | None, as_of: datetime) -> Span:
@@ -120,14 +132,17 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
     return span
 
 
-def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[Any, ...]:
+def _drift(
+    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span, score: np.ndarray
+) -> tuple[Any, ...]:
     reference, current = (
         _sample(config, feed, champion.contract, champion.reference),
         _sample(config, feed, champion.contract, span),
     )
     limit = config.watch.drift_threshold
     columns = column_drift(reference, current, champion.contract, champion.importance, limit)
-    before, now = (model.predict(_matrix(t, champion.contract)) for t in (reference, current))
+    before = model.predict(_matrix(reference, champion.contract))
+    now = score if len(score) == len(current) else model.predict(_matrix(current, champion.contract))
     return (*columns, score_drift(before, now, limit))
 
 
@@ -166,7 +181,7 @@ def plan(config: Config, plugins: Plugins, as_of: datetime, seen: Report | None)
     ``seen`` is None for a first model: the contract is learned from nothing.
     """
     feed = Feed(config, plugins.source, as_of)
-    return freeze(feed, config) if seen is None else freeze(feed, config, seen.champion.contract, excused(seen.facts))
+    return freeze(feed, config) if seen is None else freeze(feed, config, seen.champion.contract, excused(seen.facts.faults))
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +192,7 @@ def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Rep
     """
     started = time.process_time(), time.perf_counter()
     feed = Feed(config, plugins.source, plan.as_of)
-    gaps = () if seen is None else excused(seen.facts)
+    gaps = () if seen is None else excused(seen.facts.faults)
     train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
     refit = seen is not None and seen.decision.action == "refit"
     arms = run(
@@ -286,7 +301,7 @@ def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
 # ── judge ─────────────────────────────────────────────────────────────────────────────────────────
 def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult) -> Judgement:
     """Meet the champion once, on the holdout that nothing was tuned on."""
-    feed, gaps, champion = Feed(config, plugins.source, plan.as_of), excused(seen.facts), seen.champion
+    feed, gaps, champion = Feed(config, plugins.source, plan.as_of), excused(seen.facts.faults), seen.champion
     ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
     theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
     score = _scorer(config, stores, result.family)
@@ -320,7 +335,12 @@ def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate 
 
 def load_model(config: Config, family: str, files: Files) -> FittedModel:
     """A model from files whose digest was checked when they were read."""
-    return load_family(config, family).load(native(files))
+    return _loaded(family, config.model.model_dump_json(), tuple(native(files).items()))
+
+
+@lru_cache(maxsize=4)  # a tick meets its champion several times, and reading trees takes longer than asking them
+def _loaded(family: str, model: str, files: tuple[tuple[str, bytes], ...]) -> FittedModel:
+    return load_family(Model.model_validate_json(model), family).load(dict(files))
 
 
 def reproduces(config: Config, files: Files) -> bool:

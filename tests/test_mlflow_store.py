@@ -46,7 +46,7 @@ def test_everything_lies_beside_the_configuration(told):
 def test_a_version_tells_what_it_replaced_by_how_much_and_how_to_undo_it(told):
     stores, report, _ = told
     version = stores.registry._client.get_model_version("fraud", report.champion.version)
-    assert "Replaces version 1 (learning rate 0.1)" in version.description
+    assert "Replaced version 1 on 2019-03-14 (search)" in version.description
     assert "a gain of +2.3%, 90 % interval +0.5% to +3.5%" in version.description
     assert "lr-retune rollback" in version.description
     assert version.tags["lr_retune.decision_id"] == report.decision.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -38,8 +39,8 @@ class Verdict(Protocol):
     def rules(self) -> Sequence[Rule]: ...
 
 
-def render(found: Verdict, output: str) -> str:
-    """One verdict as text, json, markdown, github annotations or junit.
+def form(output: str) -> Callable[[Verdict], str]:
+    """How one verdict is told: text, json, markdown, github annotations or junit.
 
     Raises
     ------
@@ -50,11 +51,20 @@ def render(found: Verdict, output: str) -> str:
         raise ConfigError(
             f"no output form named {output!r}", why=f"there are {', '.join(_FORMS)}", fix="choose among these"
         )
-    return _FORMS[output](found)
+    return _FORMS[output]
 
 
-def _line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def _line(text: str | None) -> str:
+    """One line without terminal escapes, and without the ``##[…]`` and ``##vso[…]`` that CI runners obey anywhere."""
+    if not text:
+        return "–"
+    return re.sub("#(?=#)", "# ", " ".join("".join(c if c.isprintable() else " " for c in text).split()))
+
+
+def _cell(text: str | None) -> str:
+    """A line in which Markdown and HTML find nothing to act on, mentions and links included."""
+    coded = "".join(c if c.isalnum() or c in _PLAIN else f"&#{ord(c)};" for c in _line(text))
+    return coded.replace("&#64;", "&#64;&#8203;")  # a space of no width: @name would still notify somebody
 
 
 def _json(found: Verdict) -> str:
@@ -69,45 +79,45 @@ def _json(found: Verdict) -> str:
         "rules": rules,
         "expires_at": found.expires_at,
     }
-    return json.dumps(fields, ensure_ascii=False)
+    return json.dumps(fields)
 
 
 def _text(found: Verdict) -> str:
-    head = f"{found.status}  {_line(found.model)} version {found.version or '–'}"
+    head = f"{found.status}  {_line(found.model)} version {_line(found.version)}"
     return "\n".join([head, *(f"  {r.status:<12} {r.code}  {_line(r.reason)}" for r in found.rules)])
 
 
 def _markdown(found: Verdict) -> str:
-    head = f"### {found.status}: {html.escape(_line(found.model))} version {html.escape(found.version or '–')}"
-    rows = [
-        f"| {r.code} | {r.status} | {html.escape(_line(r.reason)).replace('|', '&#124;').replace('`', '&#96;')} |"
-        for r in found.rules
-    ]
+    head = f"### {found.status}: {_cell(found.model)} version {_cell(found.version)}"
+    rows = [f"| {r.code} | {r.status} | {_cell(r.reason)} |" for r in found.rules]
     return "\n".join([head, "", "| rule | status | reason |", "|---|---|---|", *rows])
 
 
 def _github(found: Verdict) -> str:
-    """Workflow commands: % and line ends are encoded, as the runner's own toolkit does."""
+    """Workflow commands: % is encoded, as the runner's own toolkit does; line ends are gone."""
     lines = []
     for rule in found.rules:
-        level = "notice" if rule.status == "PASS" else "error"
         text = _line(rule.reason).replace("%", "%25")
-        lines.append(f"::{level} title={rule.code}::{rule.status}: {text}")
+        lines.append(f"::{_LEVELS.get(rule.status, 'error')} title={rule.code}::{rule.status}: {text}")
     return "\n".join(lines)
 
 
 def _junit(found: Verdict) -> str:
-    failed = [r for r in found.rules if r.status != "PASS"]
-    cases = []
-    for rule in found.rules:
-        reason = html.escape(_line(rule.reason), quote=True)
-        body = "" if rule.status == "PASS" else f'<failure type="{rule.status}" message="{reason}"/>'
-        cases.append(f'  <testcase classname="lr-retune.gate" name="{rule.code}">{body}</testcase>')
-    name = html.escape(_line(found.model), quote=True)
-    head = f'<testsuite name="{name}" tests="{len(found.rules)}" failures="{len(failed)}">'
+    kinds = [_JUNIT.get(rule.status, "error") for rule in found.rules]
+    cases = [_case(rule, kind) for rule, kind in zip(found.rules, kinds, strict=True)]
+    counts = f'tests="{len(kinds)}" failures="{kinds.count("failure")}" errors="{kinds.count("error")}"'
+    head = f'<testsuite name="{html.escape(_line(found.model))}" {counts}>'
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"])
 
 
+def _case(rule: Rule, kind: str) -> str:
+    body = f'<{kind} type="{rule.status}" message="{html.escape(_line(rule.reason))}"/>' if kind else ""
+    return f'  <testcase classname="lr-retune.gate" name="{rule.code}">{body}</testcase>'
+
+
+_PLAIN = " ,;%–()"
+_LEVELS = {"PASS": "notice", "INCONCLUSIVE": "warning"}
+_JUNIT = {"PASS": "", "FAIL": "failure", "INCONCLUSIVE": "failure", "CONFLICT": "failure"}
 _FORMS: dict[str, Callable[[Verdict], str]] = {
     "text": _text,
     "json": _json,

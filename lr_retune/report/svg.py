@@ -120,8 +120,8 @@ def frame(x: Axis, y: Axis, x_name: str, y_name: str, marks: Sequence[tuple[floa
 
 def picture(name: str, parts: Iterable[str]) -> str:
     """A whole SVG element, with its name for screen readers."""
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(name)}"'
-    )
+    # MLflow's viewer shows nothing of a picture without a width and a height of its own.
+    size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{safe(name)}"'
     body = "\n".join(part for part in parts if part)
     return f'{head} font-family="system-ui, sans-serif">\n<title>{safe(name)}</title>\n{body}\n</svg>\n'

@@ -76,23 +76,25 @@ def model(name: str) -> str:
 
 
 def version(name: str, record: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
-    """Markdown of one version: what it replaced, by how much, and how to undo it."""
-    rate, replaced = meta.get("learning_rate"), record.get("replaces")
-    lines = [f"**{when(record['as_of'])} {record['decision']['action']}** · learning rate {rate}"]
+    """Markdown of one version: what it replaced and why, by how much, what the rate brought, how to undo it."""
+    replaced, day = record.get("replaces"), when(record["as_of"])
     if replaced is None:
-        lines.append("The first champion: nothing was replaced.")
-    else:
-        old = _at(record, "champion", "learning_rate")
-        lines.append(f"Replaces version {replaced} (learning rate {old}). {_gain(record)}")
-        lines.append(f"Undo: `{UNDO}` puts version {replaced} of {name} back.")
-    return "\n\n".join(lines)
+        return f"First champion, {day}: learning rate {meta.get('learning_rate')}. Nothing was replaced."
+    reasons = "; ".join(reason["text"] for reason in record["decision"].get("reasons", []))
+    lines = [
+        f"Replaced version {replaced} on {day} ({record['decision']['action']}). {_gain(record)}",
+        f"Why: {reasons}" if reasons else "",
+        _brought(record),
+        f"Undo: `{UNDO}` puts version {replaced} of {name} back.",
+    ]
+    return "\n\n".join(line for line in lines if line)
 
 
 def note(name: str, record: Mapping[str, Any]) -> str:
     """Markdown of one decision's run."""
     lines = [f"**{name}: {title(record)}**"]
     lines += [f"- {reason['text']} ({reason['code']})" for reason in record["decision"].get("reasons", [])]
-    lines += ["", _gain(record), ""] if _gain(record) else [""]
+    lines += ["", *(line for line in (_gain(record), _brought(record)) if line), ""]
     verdicts = _at(record, "judgement", "verdicts") or []
     if verdicts:
         lines += ["| gate | status | why |", "|---|---|---|"]
@@ -123,6 +125,20 @@ def _gain(record: Mapping[str, Any]) -> str:
     if judged.get("low") is not None and judged.get("high") is not None:
         interval = f", 90 % interval {judged['low']:+.1%} to {judged['high']:+.1%}"
     return f"Loss on the holdout {new:.4g} instead of {old:.4g}: a gain of {(old - new) / old:+.1%}{interval}."
+
+
+def _brought(record: Mapping[str, Any]) -> str:
+    """How much of the gain the old rate reached on the same fresh data."""
+    gains = _at(record, "judgement", "attribution") or {}
+    data, rate = gains.get("data"), gains.get("rate")
+    old, new = _at(record, "champion", "learning_rate"), _at(record, "result", "challenger", "learning_rate")
+    if data is None or rate is None:
+        return ""
+    if old == new:
+        return f"The learning rate stayed {old}: all of it came with fresh data."
+    return (
+        f"Fresh data at the old learning rate {old} brought {data:+.1%}, the new rate {new} {rate:+.1%} on these rows."
+    )
 
 
 def _paired(record: Mapping[str, Any]) -> Mapping[str, Any]:

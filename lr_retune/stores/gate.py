@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from lr_retune.config import format_duration
-from lr_retune.errors import ConfigError, DependencyError, IntegrityError
+from lr_retune.errors import ConfigError, DependencyError, IntegrityError, RetuneError
 from lr_retune.records import iso
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
+from lr_retune.stores.status import full_id
 
 RuleStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "CONFLICT", "TAMPERED"]
 
@@ -24,6 +26,9 @@ GATE_RULES = {
     "LRR506": "The champion that the challenger beat is still champion, or the version is champion itself.",
     "LRR507": "The registry's champion alias points where the ledger says.",
 }
+ASKS_REGISTRY = ("LRR503", "LRR507")
+# A deployment job waits for the answer: MLflow has 6 s, twice, before the verdict is ERROR.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "6", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 # Several failures at once: integrity before conflict before dependency before FAIL before INCONCLUSIVE.
 _EXIT: tuple[tuple[RuleStatus, int], ...] = (
     ("TAMPERED", 6),
@@ -66,27 +71,41 @@ class GateVerdict:
         return words.get(self.exit_code, "ERROR")
 
 
-def verdict(stores: Stores, model: str, *, version: str | None, decision: str | None, now: datetime) -> GateVerdict:
+def verdict(
+    stores: Stores, model: str | None, *, version: str | None, decision: str | None, now: datetime
+) -> GateVerdict:
     """Check a version, or the challenger of a decision, against everything that was recorded.
 
     Parameters
     ----------
+    model
+        The name the caller expects; None takes the configured one.
     now
         When the verdict is asked for; expiry counts up to it.
 
     Raises
     ------
     ConfigError
-        If ``model`` is not the configured one.
+        If ``model`` is not the configured one, or several decisions begin with ``decision``.
+    DependencyError, IntegrityError
+        If the ledger itself cannot be read: `unanswered` makes a verdict of it.
     """
-    if model != stores.name:
+    if model not in (None, stores.name):
         raise ConfigError(
             f"this configuration is about {stores.name!r}, not {model!r}", fix="name its retune.toml with -c"
         )
-    subject = _Subject(stores, version, decision)
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    subject = _Subject(stores, version, None if decision is None else full_id(stores, decision))
     rules = tuple(_told(code, look, stores, subject, now) for code, look in _RULES.items())
     expires = None if subject.settlement is None else iso(subject.settlement.as_of + stores.config.gates.expires)
-    return GateVerdict(model, subject.version, subject.decision, rules, expires)
+    return GateVerdict(stores.name, subject.version, subject.decision, rules, expires)
+
+
+def unanswered(model: str | None, version: str | None, decision: str | None, error: RetuneError) -> GateVerdict:
+    """The verdict where the ledger cannot be read: never a PASS."""
+    status: RuleStatus = "TAMPERED" if isinstance(error, IntegrityError) else "ERROR"
+    return GateVerdict(model or "", version, decision, (Rule("LRR501", status, str(error)),), None)
 
 
 class _Subject:
@@ -94,17 +113,19 @@ class _Subject:
 
     def __init__(self, stores: Stores, version: str | None, decision: str | None) -> None:
         rows = stores.ledger.promotions(stores.name)
-        found = [r for r in rows if (r.version == version if version else r.decision == decision)]
+        found = [r for r in rows if (r.version == version if version is not None else r.decision == decision)]
         self.move = found[-1] if found else None
-        self.version = version or (self.move.version if self.move else None)
-        self.decision = decision or (self.move.decision if self.move else None)
+        self.version = version if version is not None else (self.move.version if self.move else None)
+        self.decision = decision if decision is not None else (self.move.decision if self.move else None)
         settled = stores.settlement(self.decision) if self.decision else None
         self.settlement: Entry | None = settled
         self.digest: str | None = self.move.candidate if self.move else _challenger(settled)
         self.known = self.move is not None or settled is not None
         head = stores.ledger.head(stores.name)
         self.is_champion = bool(head.head) and head.head == self.digest
-        self.committed = any(r.candidate == self.digest and r.state == "COMMITTED" for r in rows)
+        own = [r for r in rows if (r.candidate, r.expected_epoch + 1) == (head.head, head.epoch)]
+        self.reigns = self.is_champion and any(r.state == "COMMITTED" for r in own)
+        self.away: str | None = None  # why the registry did not answer: it is asked once
 
 
 def _challenger(entry: Entry | None) -> str | None:
@@ -119,11 +140,14 @@ def _told(
     subject: _Subject,
     now: datetime,
 ) -> Rule:
+    if code in ASKS_REGISTRY and subject.away is not None:
+        return Rule(code, "ERROR", f"not asked again: {subject.away}")
     try:
         return Rule(code, *look(stores, subject, now))
     except IntegrityError as error:
         return Rule(code, "TAMPERED", str(error))
     except DependencyError as error:
+        subject.away = str(error)
         return Rule(code, "ERROR", str(error))
 
 
@@ -148,7 +172,7 @@ def _files(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatu
 
 def _passed(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
     if subject.settlement is None:
-        if subject.is_champion and subject.committed:
+        if subject.reigns:
             return "PASS", "champion by its own committed row (bootstrap or rollback)"
         return "FAIL", "no verdict"
     status: RuleStatus = subject.settlement.record["status"]
@@ -157,7 +181,7 @@ def _passed(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleSta
 
 
 def _fresh(stores: Stores, subject: _Subject, now: datetime) -> tuple[RuleStatus, str]:
-    if subject.is_champion and subject.committed:
+    if subject.reigns:
         return "PASS", "champion: its verdict was used in time"
     if subject.settlement is None:
         return "FAIL", "no verdict"
@@ -167,8 +191,10 @@ def _fresh(stores: Stores, subject: _Subject, now: datetime) -> tuple[RuleStatus
 
 
 def _still_beaten(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
-    if subject.is_champion and subject.committed:
+    if subject.reigns:
         return "PASS", "it is the champion"
+    if subject.is_champion:
+        return "ERROR", "its promotion was not finished: run `lr-retune reconcile`"
     if subject.settlement is None:
         return "FAIL", "no verdict"
     beaten: dict[str, Any] = subject.settlement.record["champion"]

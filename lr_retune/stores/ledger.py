@@ -360,15 +360,20 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
     t = db.ticks.c
     known = c.execute(sa.select(t.start, t.label_cut).where(t.model == model, t.champion == champion))
     cuts = {row.start: row.label_cut for row in known}
-    for tick in ticks:
-        key = {"model": model, "start": micros(tick.start), "champion": champion}
-        if cuts.get(key["start"], cut) > cut:
-            continue
-        row = {
+    rows = {
+        micros(tick.start): {
             "end": micros(tick.end), "rows": tick.rows, "matured": tick.matured, "loss": tick.loss,
             "mature": int(tick.mature), "label_cut": cut,
-        }  # fmt: skip
-        _upsert(c, db.ticks, key, row)
+        }
+        for tick in ticks
+    }  # fmt: skip
+    new = [{"model": model, "champion": champion, "start": at, **row} for at, row in rows.items() if at not in cuts]
+    later = [{"at": at, **row} for at, row in rows.items() if at in cuts and cuts[at] <= cut]
+    if new:
+        c.execute(db.ticks.insert(), new)
+    if later:
+        here = (t.model == model, t.champion == champion, t.start == sa.bindparam("at"))
+        c.execute(db.ticks.update().where(*here), later)
 
 
 def _time(value: int) -> datetime:

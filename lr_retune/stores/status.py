@@ -2,46 +2,86 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from lr_retune.config import Config, format_duration
-from lr_retune.errors import ConfigError
-from lr_retune.records import PastDecision, iso
+from lr_retune.errors import ConfigError, DependencyError, HeldError, IntegrityError
+from lr_retune.records import Champion, PastDecision, iso
+from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 
 STALE_TICKS = 2  # nobody has looked for that long: a dead scheduler
+STALE_CODE = 1
+SHORTEST = 4  # letters that may stand for a decision's id, as in git
+_END = datetime.max.replace(tzinfo=UTC)
 
 
-def standing(stores: Stores, config: Config, now: datetime) -> dict[str, Any]:
-    """Champion, last look, last decision; ``stale`` when the last look is older than two ticks."""
-    head = stores.ledger.head(stores.name)
-    if not head.head:
-        return {"name": stores.name, "champion": None, "last_look": None, "stale": False}
-    champion = stores.champion(now)
-    past = stores.history(now).decisions
-    last = past[-1] if past else None
-    looked = last.as_of if last else stores.history(now).born
-    age = None if looked is None else now - looked
-    return {
-        "name": stores.name,
-        "champion": {
-            "version": champion.version,
-            "learning_rate": champion.learning_rate,
-            "loss": champion.promised,
-            "since_decision": champion.decision,
-        },
+# ── where it stands ───────────────────────────────────────────────────────────────────────────────
+def standing(stores: Stores, config: Config, now: datetime) -> tuple[dict[str, Any], int]:
+    """Champion, last look, last decision, problems; and the exit code.
+
+    ``stale`` when the last look is older than two ticks: exit code 1. A broken chain (6) and a registry that does not
+    answer (4) outrank it; a champion alias moved by hand (10) does not.
+    """
+    limit = STALE_TICKS * config.schedule.tick
+    found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
+    found |= {"stale_after": format_duration(limit), "alias_moved": None, "problems": []}
+    if not stores.ledger.head(stores.name).head:
+        return found, 0
+    history = stores.history(_END)
+    last = history.decisions[-1] if history.decisions else None
+    looked = history.born if last is None else last.as_of
+    moved, problems, code = _problems(stores)
+    stale = looked is None or now - looked > limit
+    found |= {
+        "champion": _champion(stores.champion(_END)),
         "last_look": None if looked is None else iso(looked),
-        "last_decision": None if last is None else last.id,
-        "last_action": None if last is None else last.action,
-        "last_outcome": None if last is None else last.outcome,
-        "stale": age is None or age > STALE_TICKS * config.schedule.tick,
-        "stale_after": format_duration(STALE_TICKS * config.schedule.tick),
-        "alias_moved": stores.registry_alias_moved(),
-        "problems": stores.ledger.verify(stores.name),
+        **_last(stores, last),
+        "stale": stale,
+        "alias_moved": moved,
+        "problems": problems,
+    }
+    return found, STALE_CODE if stale and code in (0, HeldError.exit_code) else code
+
+
+def _champion(found: Champion) -> dict[str, Any]:
+    return {
+        "version": found.version,
+        "learning_rate": found.learning_rate,
+        "loss": found.promised,
+        "since_decision": found.decision,
     }
 
 
+def _last(stores: Stores, last: PastDecision | None) -> dict[str, Any]:
+    if last is None:
+        return {"last_decision": None, "last_action": None, "last_outcome": None, "last_reasons": []}
+    entry = stores.ledger.entry(stores.name, "decision", last.id)
+    reasons = [] if entry is None else [reason["text"] for reason in entry.record["decision"]["reasons"]]
+    return {
+        "last_decision": last.id,
+        "last_action": last.action,
+        "last_outcome": last.outcome,
+        "last_reasons": reasons,
+    }
+
+
+def _problems(stores: Stores) -> tuple[str | None, list[str], int]:
+    """The moved alias, everything wrong in sentences, and the gravest exit code."""
+    problems = stores.ledger.verify(stores.name)
+    code = IntegrityError.exit_code if problems else 0
+    try:
+        moved = stores.registry_alias_moved()
+    except DependencyError as error:
+        return None, [*problems, str(error)], code or error.exit_code
+    if moved is not None:
+        ours = stores.ledger.head(stores.name).version
+        problems.append(f"the registry's champion alias points at {moved}, the ledger says {ours}: runs are held")
+    return moved, problems, code or (HeldError.exit_code if moved is not None else 0)
+
+
+# ── what was decided ──────────────────────────────────────────────────────────────────────────────
 def past(stores: Stores, until: datetime) -> list[dict[str, Any]]:
     """Every decision as of ``until``, oldest first, with its outcome and its first reason."""
     reasons = {
@@ -61,7 +101,27 @@ def _past(decision: PastDecision, reasons: list[dict[str, str]]) -> dict[str, An
     }
 
 
-def story(stores: Stores, decision: str) -> tuple[dict[str, Any], list[str]]:
+def full_id(stores: Stores, text: str) -> str:
+    """The id that begins with ``text``, or ``text`` itself where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If several do.
+    """
+    ids = {e.record["decision"]["id"] for e in stores.ledger.entries(stores.name) if "decision" in e.record}
+    ids |= {p.decision for p in stores.ledger.promotions(stores.name)}
+    found = sorted(id for id in ids if id.startswith(text)) if len(text) >= SHORTEST else []
+    if text in ids or not found:
+        return text
+    if len(found) > 1:
+        raise ConfigError(
+            f"{len(found)} decisions begin with {text!r}", why=", ".join(id[:16] for id in found[:5]), fix="write more"
+        )
+    return found[0]
+
+
+def story(stores: Stores, text: str) -> tuple[dict[str, Any], list[str]]:
     """One decision in full: the record for scripts, lines for people.
 
     Raises
@@ -69,21 +129,55 @@ def story(stores: Stores, decision: str) -> tuple[dict[str, Any], list[str]]:
     ConfigError
         If the ledger has no such decision.
     """
-    found = [e for e in stores.ledger.entries(stores.name) if e.kind == "decision" and e.key.startswith(decision)]
-    if len(found) != 1:
+    id = full_id(stores, text)
+    entry, move = (stores.ledger.entry(stores.name, kind, id) for kind in ("decision", "move"))
+    settled = stores.settlement(id)
+    if entry is None and move is None:
         raise ConfigError(
-            f"{'no' if not found else 'more than one'} decision or code {decision!r}",
-            why=f"the ledger of {stores.name} was searched",
+            f"no decision or code {text!r}",
+            why=f"the ledger of {stores.name} was searched; {SHORTEST} letters of an id are the fewest",
             fix="see `lr-retune history`",
         )
-    record = found[0].record
-    settled = stores.settlement(record["decision"]["id"])
-    lines = [f"decision {record['decision']['id']} as of {record['facts']['as_of']}: {record['decision']['action']}"]
-    lines += [f"  · {r['text']}" for r in record["decision"]["reasons"]]
-    lines += [f"  · fault {f['code']}: {f['what']}" for f in record["facts"]["faults"]]
-    if settled is not None:
-        lines += [
-            f"  {v['status']:<12} {v['code']} {v['gate']}: {v['reason']}"
-            for v in settled.record["judgement"]["verdicts"]
-        ]
-    return {"decision": record, "settlement": None if settled is None else settled.record}, lines
+    lines = [] if entry is None else _decided(entry)
+    lines += [] if settled is None else _judged(settled)
+    lines += [] if move is None else _changed(stores, move)
+    records = {"decision": entry, "settlement": settled, "move": move}
+    return {name: None if e is None else e.record for name, e in records.items()}, lines
+
+
+def _decided(entry: Entry) -> list[str]:
+    decision, facts = entry.record["decision"], entry.record["facts"]
+    return [
+        f"decision {decision['id']} as of {facts['as_of']}: {decision['action']}",
+        f"  seen: {facts['rows']} rows in {len(facts['ticks'])} ticks, {facts['matured_rows']} with a final label",
+        *(f"  · {reason['text']}" for reason in decision["reasons"]),
+        *(f"  · fault {fault['code']}: {fault['what']}" for fault in facts["faults"]),
+    ]
+
+
+def _judged(entry: Entry) -> list[str]:
+    losses, result = entry.record["judgement"]["losses"], entry.record["result"]
+    arms = [(role, result[role]) for role in ("challenger", "control", "fixed") if result[role] is not None]
+    return [
+        f"  judged: {entry.record['status']}",
+        *([f"    champion    loss {_short(losses['champion'])}"] if "champion" in losses else []),
+        *(f"    {role:<11} loss {_short(losses.get(role))}  rate {arm['learning_rate']:.4g}" for role, arm in arms),
+        *(
+            f"    {v['status']:<12} {v['code']} {v['gate']}: {v['reason']}"
+            for v in entry.record["judgement"]["verdicts"]
+        ),
+    ]
+
+
+def _changed(stores: Stores, entry: Entry) -> list[str]:
+    row = stores.ledger.promotion(stores.name, entry.key)
+    version = "" if row is None or row.version is None else f" version {row.version}"
+    who = f" by {entry.record['actor']}" if entry.record.get("actor") else ""
+    why = f": {entry.record['reason']}" if entry.record.get("reason") else ""
+    return [
+        f"  {entry.record['kind']} as of {iso(entry.as_of)}: champion is{version or ' ' + entry.record['candidate'][:12]}{who}{why}"
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
