@@ -287,10 +287,10 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """A line with names from data or registry, safe for a terminal and a CI log: no escapes, no commands.
+    r"""A line with names from data or registry, safe for a terminal and a CI log: no escapes, no commands.
 
-    >>> printable("a\\n::error::b\\x1b[31m ##[error]")
-    'a\\\\n::error::b\\\\x1b[31m # #[error]'
+    >>> print(printable("a\n::error::b\x1b[31m ##[error]"))
+    a\n::error::b\x1b[31m # #[error]
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return re.sub("#(?=#)", "# ", shown)  # CI runners obey ##[…] and ##vso[…] anywhere in a line

@@ -69,7 +69,7 @@ def _plugins(config: Config, _as_of: datetime) -> Iterator[Found]:
             find(group, name)
         except RetuneError as error:
             yield _error("plugins", error)
-    load_family(config)  # it refuses parameters it does not know
+    load_family(config.model)  # it refuses parameters it does not know
 
 
 # ── stores ────────────────────────────────────────────────────────────────────────────────────────

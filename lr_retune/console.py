@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
@@ -50,7 +51,7 @@ def _ended(app: typer.Typer) -> int:
     except RetuneError as error:
         return _failed(error)
     except Exception as error:  # noqa: BLE001 - the last door: a bug still ends with a documented code
-        return _failed(_named(error))
+        return _no_command(error) if type(error).__name__ == "NoArgsIsHelpError" else _failed(_named(error))
     return code if isinstance(code, int) else 0
 
 
@@ -85,10 +86,15 @@ def _tell(what: str, why: str, fix: str, code: int) -> int:
     return code
 
 
+def _no_command(error: Any) -> int:
+    error.show()  # the help, on stderr
+    return ConfigError.exit_code
+
+
 def wants_json(words: Sequence[str]) -> bool:
     """Whether a script reads the answer."""
     asked = {"--json", "--output=json"} & set(words)
-    return bool(asked) or any(pair == ("--output", "json") for pair in zip(words, words[1:], strict=False))
+    return bool(asked) or any(pair == ("--output", "json") for pair in pairwise(words))
 
 
 def _command(words: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from lr_retune.data.kinds import kind_of
 from lr_retune.data.labels import raw_weights
 from lr_retune.data.rules import column_faults
 from lr_retune.data.seen import Seen
-from lr_retune.data.ticks import shift, tick_start
+from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.records import Fault, iso
 
 _REPEATS = 0.01
@@ -37,12 +37,18 @@ def _no_rows(seen: Seen) -> Iterator[Fault]:
 
 
 def _stale(seen: Seen) -> Iterator[Fault]:
+    """Whole ticks without a row since the newest one: counted in the data, so runs that were missed change nothing."""
     schedule, late = seen.config.schedule, seen.config.watch.stale_ticks
     now = tick_start(seen.as_of, schedule.tick, schedule.timezone)
-    if seen.newest is None or seen.newest < shift(now, -late, schedule.tick, schedule.timezone):
-        last = "there is none" if seen.newest is None else f"the newest is from {iso(seen.newest)}"
-        what = f"no rows in the last {late} ticks: {last}"
-        yield Fault("stale_source", None, what, "look at the job that writes the files", True)
+    fix = "look at the job that writes the files"
+    if seen.newest is None:
+        yield Fault("stale_source", None, "there is no row at all", fix, True)
+        return
+    since = shift(tick_start(seen.newest, schedule.tick, schedule.timezone), 1, schedule.tick, schedule.timezone)
+    empty = 0 if since >= now else len(edges(since, now, schedule.tick, schedule.timezone)) - 1
+    if empty:
+        what = f"no rows for {empty} of {late} ticks: the newest is from {iso(seen.newest)}"
+        yield Fault("stale_source", None, what, fix, empty >= late)
 
 
 def _roles(seen: Seen) -> Iterator[Fault]:

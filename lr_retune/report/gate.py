@@ -115,7 +115,7 @@ def _case(rule: Rule, kind: str) -> str:
     return f'  <testcase classname="lr-retune.gate" name="{rule.code}">{body}</testcase>'
 
 
-_PLAIN = " ,;%–()"
+_PLAIN = " ,;%–()+-"
 _LEVELS = {"PASS": "notice", "INCONCLUSIVE": "warning"}
 _JUNIT = {"PASS": "", "FAIL": "failure", "INCONCLUSIVE": "failure", "CONFLICT": "failure"}
 _FORMS: dict[str, Callable[[Verdict], str]] = {

@@ -109,7 +109,7 @@ def full_id(stores: Stores, text: str) -> str:
     ConfigError
         If several do.
     """
-    ids = {e.record["decision"]["id"] for e in stores.ledger.entries(stores.name) if "decision" in e.record}
+    ids: set[str] = {e.record["decision"]["id"] for e in stores.ledger.entries(stores.name) if "decision" in e.record}
     ids |= {p.decision for p in stores.ledger.promotions(stores.name)}
     found = sorted(id for id in ids if id.startswith(text)) if len(text) >= SHORTEST else []
     if text in ids or not found:
@@ -170,13 +170,11 @@ def _judged(entry: Entry) -> list[str]:
 
 
 def _changed(stores: Stores, entry: Entry) -> list[str]:
-    row = stores.ledger.promotion(stores.name, entry.key)
-    version = "" if row is None or row.version is None else f" version {row.version}"
-    who = f" by {entry.record['actor']}" if entry.record.get("actor") else ""
-    why = f": {entry.record['reason']}" if entry.record.get("reason") else ""
-    return [
-        f"  {entry.record['kind']} as of {iso(entry.as_of)}: champion is{version or ' ' + entry.record['candidate'][:12]}{who}{why}"
-    ]
+    row, record = stores.ledger.promotion(stores.name, entry.key), entry.record
+    champion = f"model {record['candidate'][:12]}" if row is None else f"version {row.version}"
+    who = f" by {record['actor']}" if record.get("actor") else ""
+    why = f": {record['reason']}" if record.get("reason") else ""
+    return [f"  {record['kind']} as of {iso(entry.as_of)}{who}{why}; champion is then {champion}"]
 
 
 def _short(value: float | None) -> str:

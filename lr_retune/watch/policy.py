@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from lr_retune.records import Action, Decision, Facts, Fault, History, LossEvide
 from lr_retune.watch.worth import rise, worth
 
 STALE_FAULTS = ("no_rows", "stale_source")  # nothing to read; may mend by itself, unlike a broken contract
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 REASONS: dict[str, str] = {
     "alias_moved": "Somebody moved the champion's alias by hand. It is never overwritten in silence: a person decides.",
@@ -72,22 +71,13 @@ def _feed_fault(facts: Facts, _history: History, _config: Config) -> _Answer | N
     return _Answer("fix_feed", tuple(Reason("feed_fault", _words(f)) for f in broken)) if broken else None
 
 
-def _stale(facts: Facts, history: History, config: Config) -> _Answer | None:
-    if not (found := [f for f in facts.faults if f.code in STALE_FAULTS]):
+def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
+    """The feed counts its empty ticks in the data, so a run that was missed or repeated changes nothing."""
+    found = [f for f in facts.faults if f.code in STALE_FAULTS]
+    if not found:
         return None
-    count = _stale_ticks(facts, history, config)
-    reason = Reason("stale", f"{_words(found[0])} ({count} of {config.watch.stale_ticks} ticks in a row)")
-    return _Answer("fix_feed" if count >= config.watch.stale_ticks else "keep", (reason,))
-
-
-def _stale_ticks(facts: Facts, history: History, config: Config) -> int:
-    """Ticks in a row without rows, this one included; several calls in one tick count once."""
-    slots = {(facts.as_of - _EPOCH) // config.schedule.tick}
-    for past in reversed(history.decisions):
-        if "stale" not in past.codes:
-            break
-        slots.add((past.as_of - _EPOCH) // config.schedule.tick)
-    return len(slots)
+    worst = next((f for f in found if f.matters), found[-1])
+    return _Answer("fix_feed" if worst.matters else "keep", (Reason("stale", _words(worst)),))
 
 
 def _too_few_rows(facts: Facts, _history: History, config: Config) -> _Answer | None:
