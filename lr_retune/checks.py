@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
-from lr_retune.config import Config, load_config
-from lr_retune.console import exists
+from lr_retune.config import Config
+from lr_retune.console import exists, load
 from lr_retune.errors import DataError, DependencyError, HeldError, IntegrityError, RetuneError
 from lr_retune.records import Champion, Fault
 
@@ -39,7 +39,7 @@ def examine(path: Path, time: Callable[[Config], datetime]) -> tuple[list[Proble
         Configuration to simulated now.
     """
     try:
-        config = load_config(path)
+        config = load(path)
         as_of = time(config)
     except RetuneError as error:
         problem, code = _error("config", error)

@@ -76,7 +76,7 @@ def init(
     text = scaffold(source, label=label, time=time, task=task, name=name, folder=output.resolve().parent)
     console.write(output, text)
     load_config(output, environ={})
-    where = "" if output == DEFAULT_CONFIG else f" -c {output}"
+    where = console.at(output, DEFAULT_CONFIG)
     lines = [f"wrote {output}", f"next: lr-retune check{where}, then lr-retune bootstrap{where}"]
     say(as_json, answer("init", path=str(output)), lines)
 
@@ -96,9 +96,9 @@ def check(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
 def config_show(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """The effective configuration, secrets masked."""
     from lr_retune.answers import answer
-    from lr_retune.config import load_config, show
+    from lr_retune.config import show
 
-    loaded = load_config(config)
+    loaded = console.load(config)
     fields = answer("config show", ok=True, config=loaded.model_dump(mode="json", exclude_none=True))
     say(as_json, fields, show(loaded).splitlines())
 
@@ -122,7 +122,7 @@ def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: 
 
     with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap"):
         made = first(loaded, stores, moment(loaded, as_of))
-    loss, where = answers.short(made.promised), "" if config == DEFAULT_CONFIG else f" -c {config}"
+    loss, where = answers.short(made.promised), console.at(config, DEFAULT_CONFIG)
     lines = [
         f"champion: version {made.version}, rate {made.learning_rate:.4g}, holdout loss {loss}",
         f"next, at every tick: lr-retune run{where}",
@@ -194,10 +194,9 @@ def replay(
 ) -> None:
     """Policies over history, in memory; touches no store."""
     from lr_retune import answers
-    from lr_retune.config import load_config
     from lr_retune.replay import replay as walk
 
-    loaded = load_config(config)
+    loaded = console.load(config)
     first, last = moment(loaded, start), moment(loaded, end)
     with progress("replay") as tell:
         found = walk(loaded, first, last, against.split(","), every=every, progress=tell)
@@ -269,8 +268,9 @@ def reconcile(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> Non
     """Tidy up after a crash: roll unfinished promotions forward or back."""
     from lr_retune.answers import answer
 
-    with opened(config) as (_, stores):
-        found = stores.reconcile(strict=True)
+    with opened(config) as (loaded, stores):
+        known = stores.ledger.entries(loaded.name)  # without a ledger nobody can say which runs are dead
+        found = stores.reconcile(strict=True) if known else []
     say(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
 
 

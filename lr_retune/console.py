@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,10 +41,7 @@ def main(app: typer.Typer) -> NoReturn:
 
 def _ended(app: typer.Typer) -> int:
     try:
-        code = app(standalone_mode=False)
-    except BrokenPipeError:  # nobody reads on: the answer did not arrive, so it is no success
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DependencyError.exit_code
+        code = app(standalone_mode=False, prog_name="lr-retune")
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(INTERRUPTED)
     except _Terminated:
@@ -52,7 +50,7 @@ def _ended(app: typer.Typer) -> int:
         return _failed(error)
     except Exception as error:  # noqa: BLE001 - the last door: a bug still ends with a documented code
         return _no_command(error) if type(error).__name__ == "NoArgsIsHelpError" else _failed(_named(error))
-    return code if isinstance(code, int) else 0
+    return _stopped(code) if code == INTERRUPTED else code if isinstance(code, int) else 0  # typer's own Ctrl-C
 
 
 class _Terminated(BaseException):
@@ -125,6 +123,17 @@ def _named(error: Exception) -> RetuneError:
 
 
 # ── what a command opens ──────────────────────────────────────────────────────────────────────────
+def load(path: Path) -> Config:
+    """The configuration, or an error that also says what to do."""
+    from lr_retune.config import load_config
+
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        advice = f"mend {path}; `lr-retune config schema` lists every key"
+        raise ConfigError(error.what, why=error.why, fix=error.fix or advice) from None
+
+
 @contextmanager
 def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[tuple[Config, Stores]]:
     """Configuration and stores.
@@ -137,9 +146,8 @@ def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[
         Make a ledger where there is none: for the first command only. Others see an empty one.
     """
     from lr_retune.answers import printable
-    from lr_retune.config import load_config
 
-    config = load_config(path)
+    config = load(path)
     stores = _stores(config, create)
     if tidy:
         for line in stores.reconcile():
@@ -241,6 +249,11 @@ def write(path: Path, text: str) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(f"{path} cannot be written", why=why, fix="choose another --output") from None
+
+
+def at(path: Path, default: Path) -> str:
+    """How the next command names the configuration."""
+    return "" if path == default else f" -c {shlex.quote(str(path))}"
 
 
 def user() -> str:

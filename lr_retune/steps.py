@@ -19,6 +19,7 @@ from lr_retune.config import Config, Model
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.ticks import edges, shift, tick_start
+from lr_retune.errors import DataError
 from lr_retune.judge.judgement import judge_scores
 from lr_retune.metrics import curve_loss_for, loss_for
 from lr_retune.plugins import Plugins, load_family
@@ -181,7 +182,9 @@ def plan(config: Config, plugins: Plugins, as_of: datetime, seen: Report | None)
     ``seen`` is None for a first model: the contract is learned from nothing.
     """
     feed = Feed(config, plugins.source, as_of)
-    return freeze(feed, config) if seen is None else freeze(feed, config, seen.champion.contract, excused(seen.facts.faults))
+    if seen is None:
+        return freeze(feed, config)
+    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults))
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────
@@ -321,7 +324,14 @@ def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result
     rows = Feed(config, plugins.source, plan.as_of).rows(plan.contract, plan.holdout).labelled()
     score = _scorer(config, stores, result.family)(result.challenger, rows)
     alone = HoldoutScores(y=rows.y, tick=rows.tick, champion=score, challenger=score)
-    return judge_scores(alone, result, config, ())
+    judgement = judge_scores(alone, result, config, ())
+    if result.challenger is not None and not np.isfinite(judgement.losses["challenger"]):
+        raise DataError(
+            f"{config.metric.name} is not defined on the {len(rows):,} labelled rows of the holdout",
+            why="a first champion must promise a loss that later ticks can be held to",
+            fix="choose another [metric] name, widen [window] holdout, or check the label column",
+        )
+    return judgement
 
 
 def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate | None, Rows], np.ndarray]:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+hypothesis.settings.register_profile("here", deadline=None)  # two noisy cores: a slow example is no failure
+hypothesis.settings.load_profile("here")
 STRICT = bool(os.environ.get("LR_RETUNE_NO_SKIP"))  # set where every tool and data set is installed
 
 

@@ -205,11 +205,17 @@ def test_repeated_rows_and_ids_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("A12")
-@pytest.mark.parametrize(("days", "codes"), [(3, []), (2, ["stale_source"]), (0, ["no_rows", "stale_source"])])
-def test_a_feed_that_stands_still_is_stale_after_three_ticks(tmp_path: Path, days: int, codes: list[str]) -> None:
-    faults = check(tmp_path, stream(40, days) if days else None)
-    assert [f.code for f in faults] == codes
-    assert all(f.matters == (f.code == "stale_source") for f in faults)
+@pytest.mark.parametrize(("days", "empty"), [(5, 0), (4, 1), (3, 2), (2, 3), (1, 4)])
+def test_a_feed_that_stands_still_is_told_at_once_and_blocks_after_three_ticks(
+    tmp_path: Path, days: int, empty: int
+) -> None:
+    found = [f for f in check(tmp_path, stream(40, days)) if f.code == "stale_source"]
+    assert [f.matters for f in found] == ([empty >= 3] if empty else [])
+    assert not found or f"no rows for {empty} of 3 ticks" in found[0].what
+
+
+def test_watched_ticks_without_any_row_block(tmp_path: Path) -> None:
+    assert told(check(tmp_path, None)) == {("no_rows", None): False, ("stale_source", None): True}
 
 
 @pytest.mark.fault("A3")

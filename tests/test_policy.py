@@ -63,7 +63,8 @@ def drift(*drifted: bool, importance: float = 0.2) -> tuple[ColumnDrift, ...]:
 
 BROKEN = Fault("missing_column", "temp", "column temp is missing", "restore it", matters=True)
 SMALL = replace(BROKEN, column="wind", what="column wind is missing", matters=False)
-NO_ROWS = Fault("no_rows", None, "no rows since 2019-03-31", "check the export", matters=True)
+NO_ROWS = Fault("no_rows", None, "no rows since 2019-03-31", "check the export", matters=False)
+STALE = Fault("stale_source", None, "no rows for 3 of 3 ticks", "check the export", matters=True)
 RECENT = settled(10)
 
 decided = pytest.mark.parametrize(
@@ -90,6 +91,7 @@ decided = pytest.mark.parametrize(
         (facts(0.2, alarm=True, faults=(BROKEN,)), settled(40), {}, "fix_feed", ("feed_fault",)),
         (facts(0.2, alarm=True, faults=(SMALL,)), RECENT, {}, "refit", ("loss_rose", "fault_told")),
         (facts(0.2, alarm=True, faults=(NO_ROWS,)), settled(40), {}, "keep", ("stale",)),
+        (facts(0.2, alarm=True, faults=(NO_ROWS, STALE)), settled(40), {}, "fix_feed", ("stale",)),
         (facts(faults=(BROKEN,), alias_moved="7"), RECENT, {}, "ask", ("alias_moved",)),
         (facts(drift=drift(True, True, False)), RECENT, {}, "keep", ("as_promised", "drift_told")),
     ],
@@ -147,19 +149,13 @@ def test_the_score_is_no_column_of_the_drift_sentence() -> None:
     assert told == "1 of 2 columns drifted, together 20.0 % of importance; so did the score"
 
 
-def stale_days(*days: float) -> History:
-    past = [PastDecision(str(d), NOW - timedelta(days=d), "keep", ("stale",), "kept") for d in days]
-    return History(tuple(sorted(past, key=lambda p: p.as_of)), NOW - 20 * DAY)
-
-
-def test_a_feed_without_rows_is_to_be_fixed_after_three_such_ticks_in_a_row() -> None:
-    seen = facts(faults=(NO_ROWS,))
-    assert decide(seen, stale_days(1), config()).action == "keep"
-    assert decide(seen, stale_days(1, 2), config()).action == "fix_feed"
-    assert decide(seen, stale_days(0, 0.1, 0.2, 1), config()).action == "keep"  # four calls in two ticks
-    healthy = PastDecision("b", NOW - 0.5 * DAY, "keep", ("as_promised",), "kept")
-    broken_row = replace(stale_days(1, 2), decisions=(*stale_days(1, 2).decisions, healthy))
-    assert decide(seen, broken_row, config()).action == "keep"
+@pytest.mark.fault("A12")
+def test_what_the_feed_counts_decides_alone_so_missed_and_repeated_runs_change_nothing() -> None:
+    past = [PastDecision(str(d), NOW - timedelta(days=d), "keep", ("stale",), "kept") for d in (5, 4, 3, 2, 1, 0.5)]
+    often = History(tuple(past), NOW - 20 * DAY)
+    for history in (often, RECENT, History()):
+        assert decide(facts(faults=(replace(STALE, matters=False),)), history, config()).action == "keep"
+        assert decide(facts(faults=(STALE,)), history, config()).action == "fix_feed"
 
 
 # ── laws ──────────────────────────────────────────────────────────────────────────────────────────

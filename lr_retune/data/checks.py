@@ -31,7 +31,9 @@ def check(seen: Seen) -> tuple[Fault, ...]:
 
 # ── the feed ──────────────────────────────────────────────────────────────────────────────────────
 def _no_rows(seen: Seen) -> Iterator[Fault]:
-    if not len(seen.table):
+    if seen.span.start == seen.span.end:
+        yield Fault("no_rows", None, "no whole tick has passed since the champion was judged", "wait for one", False)
+    elif not len(seen.table):
         what = f"no rows between {iso(seen.span.start)} and {iso(seen.span.end)}"
         yield Fault("no_rows", None, what, "wait for rows; if they are late, look at the job that writes them", False)
 
@@ -93,7 +95,8 @@ def _repeated_rows(seen: Seen) -> Iterator[Fault]:
     data, rows = seen.config.data, len(seen.table)
     names = [n for n in (data.time, data.label, *seen.contract.names) if n in seen.table.column_names]
     keys = [n for n in names if n == data.time or kind_of(seen.schema[n])]
-    repeats = rows - len(seen.table.select(keys).group_by(keys, use_threads=False).aggregate([]))
+    plain = seen.table.select(keys).rename_columns([str(i) for i in range(len(keys))])  # a dot would mean nesting
+    repeats = rows - len(plain.group_by(plain.column_names, use_threads=False).aggregate([]))
     if repeats > _REPEATS * rows:
         what = f"{repeats:,} of {rows:,} rows repeat another in time, label and every feature"
         fix = "look whether a file was delivered twice"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 FAULTS: dict[str, str] = {
     "no_rows": "The watched ticks hold no rows. Nothing is judged, and the champion stays.",
-    "stale_source": "Whole ticks passed without a row. From [watch] stale_ticks such ticks in a row on it blocks: the job "
-    "that writes the feed stands still.",
+    "stale_source": "Whole ticks passed without a row. It blocks from [watch] stale_ticks such ticks in a row on: the "
+    "job that writes the feed stands still.",
     "missing_column": "A column of the contract, or one that [data] names, is gone. A similar new name is told.",
     "retyped_column": "A column's values are not of the kind the contract knows, or its name stands twice in a file.",
     "new_column": "The feed has a column the model does not know. It is not used, and blocks nothing.",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from lr_retune.config import Config
 from lr_retune.data.feed import Feed, between, rows_digest
 from lr_retune.data.spans import plan_spans
 from lr_retune.errors import DataError
-from lr_retune.records import Contract, Plan, Span, iso
+from lr_retune.records import Contract, Plan, Rows, Span, iso
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing: Collection[str] = ()) -> Plan:
@@ -31,7 +35,7 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
     if horizon is None:
         raise _no_horizon(feed)
     train, valid, holdout = plan_spans(config, horizon, feed.first())
-    table = feed.raw([*kinds, *feed.needed()], train.start, holdout.end)
+    table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end)
     if bad := int(feed.labels(table).bad.sum()):
         raise DataError(
             f"{bad} labels in {config.data.label!r} are none",
@@ -40,13 +44,50 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
         )
     spans = {"train": train, "valid": valid, "holdout": holdout}
     raw = {name: between(table, config.data.time, span) for name, span in spans.items()}
+    _refuse_leak(feed, raw)
     contract = feed.learn_from(raw["train"], kinds, previous, missing)
     parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
     counts = {name: len(rows.labelled()) for name, rows in parts.items()}
     if not counts["train"]:
         raise _unlabelled(train)
+    if previous is None and config.task == "binary":
+        for name in ("train", "holdout"):
+            _demand_both_classes(name, spans[name], parts[name])
     digest = rows_digest(list(parts.values()))
     return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest)
+
+
+def _id(feed: Feed) -> list[str]:
+    name = feed.config.data.id
+    return [name] if name is not None and name in feed.schema else []
+
+
+def _refuse_leak(feed: Feed, raw: Mapping[str, pa.Table]) -> None:
+    """A row that was trained or tuned on is no evidence: the holdout shares no event with train and valid."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in (n for n in _id(feed) if n in raw["train"].column_names):
+        before = pa.concat_tables([raw["train"].select([name]), raw["valid"].select([name])]).column(name)
+        judged = pc.drop_null(raw["holdout"].column(name))
+        if twice := pc.sum(pc.is_in(judged, value_set=pc.drop_null(before))).as_py():
+            raise DataError(
+                f"{twice:,} of {len(judged):,} holdout rows are events of train or valid: they share {name!r}",
+                why="a model that saw an event is no judge of it: the holdout would flatter every challenger",
+                fix="remove the repeated events, or name a column in [data] id that is unique",
+            )
+
+
+def _demand_both_classes(name: str, span: Span, rows: Rows) -> None:
+    """Later holdouts are the judge's to weigh; a first champion would promise a loss that nothing can be held to."""
+    found = rows.labelled().y
+    if not 0 < (found == 1).sum() < len(found):
+        lacking = "positives" if (found == 0).all() else "negatives"
+        raise DataError(
+            f"the {len(found):,} labelled rows of {name}, {iso(span.start)} to {iso(span.end)}, hold no {lacking}",
+            why="one class teaches nothing, and no loss can be promised on it",
+            fix=f"widen [window] {name}, use another --as-of, or check the label column",
+        )
 
 
 def _no_horizon(feed: Feed) -> DataError:

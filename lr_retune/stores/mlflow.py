@@ -44,6 +44,7 @@ BUDGET = {
 }
 ADVICE = ("type hints", "input example was not provided")
 CURVE_POINTS = 100
+LIBRARIES = {"sgd": ("scikit-learn", "skops")}  # what a family's model needs; else the library of its name
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -374,7 +375,9 @@ def _knock(database: Path) -> None:
 
 
 def _requirements(files: Files) -> list[str]:
-    return [f"{name}=={installed(name)}" for name in ("mlflow", "numpy", "pandas", unpack_meta(files)["family"])]
+    family = unpack_meta(files)["family"]
+    wanted = ("mlflow", "numpy", "pandas", *LIBRARIES.get(family, (family,)))
+    return [f"{name}=={installed(name)}" for name in wanted]
 
 
 def _thinned(curve: Sequence[float | None]) -> list[tuple[int, float]]:

@@ -189,7 +189,7 @@ def moved_by_hand(model: str, expected: str | None, seen: str | None) -> HeldErr
     return HeldError(
         f"the registry's champion of {model} is {_version(seen)}, the ledger says {_version(expected)}",
         why="the alias was moved or deleted by hand, or by another tool; it is not overwritten in silence",
-        fix="point the alias back, or take the version over with `lr-retune adopt`",
+        fix=f"point the alias champion back to {_version(expected)} in the registry, then run again",
     )
 
 

@@ -103,7 +103,12 @@ class Stores:
             If there is none yet.
         """
         if not self._chronicle.moves:
-            raise ConfigError(f"{self.name} has no champion yet", fix="run `lr-retune bootstrap`")
+            where = self.ledger.url.render_as_string(hide_password=True)
+            raise ConfigError(
+                f"{self.name} has no champion yet",
+                why=f"the ledger {where} holds none",
+                fix="run `lr-retune bootstrap`, or correct [state] url",
+            )
         seen = [move for move in self._chronicle.moves if move.visible(as_of) or move.kind == "bootstrap"]
         first = seen[0]
         if first.kind == "bootstrap" and first.as_of > as_of:
@@ -360,7 +365,9 @@ class Stores:
 
     def _final(self, decision: str) -> bool:
         row = self.ledger.promotion(self.name, decision)
-        return row is None or row.state in ("COMMITTED", "ABANDONED")
+        if row is None:  # settled and not promoted; but an empty ledger knows nothing of what is running
+            return bool(self.ledger.head(self.name).head)
+        return row.state in ("COMMITTED", "ABANDONED")
 
     def _unless_rolled_back(self, result: TuneResult, judgement: Judgement) -> Judgement:
         if result.challenger is None or result.challenger.model not in self._chronicle.rolled_back:

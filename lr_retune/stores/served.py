@@ -28,7 +28,19 @@ def _lightgbm(folder: Path) -> Any:
     return lambda x: booster.predict(x, num_threads=1)
 
 
-FAMILIES = {"lightgbm": _lightgbm}
+TRUSTED = ["numpy.clip", "numpy.dtype"]  # the same list as in families/sgd_files.py; nothing else is read
+
+
+def _sgd(folder: Path) -> Any:
+    import skops.io
+
+    pipeline = skops.io.loads((folder / "model.skops").read_bytes(), trusted=TRUSTED)
+    if hasattr(pipeline, "predict_proba"):
+        return lambda x: pipeline.predict_proba(x)[:, 1]
+    return pipeline.predict
+
+
+FAMILIES = {"lightgbm": _lightgbm, "sgd": _sgd}
 
 
 def _encoding(folder: Path) -> Any:
@@ -58,6 +70,8 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unu
         empty = [None] * len(model_input)
         columns = {f["name"]: model_input.get(f["name"], empty) for f in self._features}
         x = self._encoding.matrix(columns, self._features)
+        if not len(x):  # scikit-learn takes no rows for a mistake
+            return np.empty(0)
         return np.asarray(self._score(x), dtype=np.float64)
 
 
