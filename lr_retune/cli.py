@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lr_retune import __version__, console
-from lr_retune.console import moment, opened, progress, say
+from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def watch(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
 
     with opened(config) as (loaded, stores), progress("watch"):
         found = look(loaded, stores, moment(loaded, as_of))
+    warn(found.notes)
     fields = answers.answer("watch", decision=found.decision, facts=answers.facts(found.facts))
     say(as_json, fields, answers.lines_of_look(found))
     return ASKS.get(found.decision.action, 0)
@@ -156,6 +157,7 @@ def run(
 
     with opened(config, tidy=True) as (loaded, stores), progress("run"):
         found = retune(loaded, stores, moment(loaded, as_of))
+    warn(found.notes)
     say(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
     if found.outcome == "held":
         return ASKS.get(found.decision.action, HeldError.exit_code)

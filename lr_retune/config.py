@@ -404,9 +404,13 @@ class Config(Section):
     @property
     def digest(self) -> str:
         """Content hash of what decides an answer: where things are stored is left out."""
-        content = self.model_dump(mode="json", exclude={"mlflow", "state"})
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _hash(self.model_dump(mode="json", exclude={"mlflow", "state"}))
+
+    @property
+    def question(self) -> str:
+        """Content hash of what a loss per tick means: metric, calendar, label."""
+        content = self.model_dump(mode="json", include={"task", "metric", "schedule"})
+        return _hash(content | {"label": self.data.label})
 
     def tracking_uri(self) -> str:
         """MLflow's URI with its secret resolved and a relative sqlite path made absolute."""
@@ -442,6 +446,11 @@ def resolve_secret(value: str, root: Path) -> str:
             raise ConfigError(f"{value} is empty", why="a secret is expected in it", fix="write the file")
         return held
     return value
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _located(value: str, root: Path) -> str:

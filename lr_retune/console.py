@@ -201,6 +201,12 @@ def _no_time(text: str, why: str) -> ConfigError:
 
 
 # ── how a command speaks ──────────────────────────────────────────────────────────────────────────
+def warn(notes: Sequence[str]) -> None:
+    """What went wrong beside the answer, for people and log files."""
+    for note in notes:
+        typer.echo(f"warning: {note}", err=True)
+
+
 def say(as_json: bool, fields: dict[str, Any], lines: Sequence[str]) -> None:
     """One JSON object, or lines whose names cannot steer a terminal or a CI log."""
     from lr_retune.answers import printable

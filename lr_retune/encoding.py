@@ -8,20 +8,23 @@ library only.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+_WHOLE = re.compile(r"-?[0-9]+\.0+")
+
 
 def level(value: Any) -> str | None:
     """Canonical text of one category value; None when it is missing.
 
-    ``3``, ``3.0`` and ``"3"`` are the same level: a column of integers with one null arrives as
-    floats from pandas and as text from CSV.
+    ``3``, ``3.0``, ``"3"`` and ``"3.0"`` are the same level: a column of integers with one null
+    arrives as floats from pandas, and as text with ".0" from files that went through it.
 
-    >>> level(3.0), level("3"), level(None), level(""), level(True)
-    ('3', '3', None, None, 'True')
+    >>> level(3.0), level("3"), level("3.0"), level(None), level(""), level(True)
+    ('3', '3', '3', None, None, 'True')
     """
     if value is None or value == "":
         return None
@@ -32,8 +35,9 @@ def level(value: Any) -> str | None:
             return None
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)
+        value = value.decode("utf-8", "replace")
+    text = str(value)
+    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
 def codes(values: Iterable[Any], levels: Sequence[str]) -> np.ndarray:

@@ -272,13 +272,15 @@ class History:
     """The ledger of one model, cut at as_of: replay sees no future."""
 
     decisions: tuple[PastDecision, ...] = ()
-    born: datetime | None = None  # as_of of bootstrap or adoption
+    born: datetime | None = None  # as_of of bootstrap
+    rolled_back: datetime | None = None  # as_of of the last rollback
 
     @property
     def last_settled(self) -> datetime | None:
-        """When a challenger was last judged, whatever the verdict; birth counts."""
+        """When a challenger was last judged, whatever the verdict; birth and rollbacks count."""
         judged = [d.as_of for d in self.decisions if d.outcome in ("rejected", "inconclusive", "promoted")]
-        return max([*judged, *([self.born] if self.born else [])], default=None)
+        moved = [time for time in (self.born, self.rolled_back) if time is not None]
+        return max([*judged, *moved], default=None)
 
     @property
     def last_search(self) -> datetime | None:
@@ -388,6 +390,7 @@ class Champion:
     promised: float  # loss on the holdout that judged it
     promised_ticks: tuple[float, ...]  # the same per tick
     reference: Span  # that holdout: never seen in training
+    question: str  # digest of metric, ticks and label: what the promise is a promise of
     decision: str  # id of the decision that made it champion
     epoch: int  # fencing token: how often the head has moved
     version: str | None = field(default=None, metadata={"outside": True})  # MLflow's number
@@ -436,6 +439,7 @@ class Report:
     result: TuneResult | None = None
     judgement: Judgement | None = None
     run_id: str | None = field(default=None, metadata={"outside": True})
+    notes: tuple[str, ...] = field(default=(), metadata={"outside": True})  # what the registry could not be shown
     page: bytes | None = field(default=None, repr=False, metadata={"outside": True})  # Evidently's, where it was due
 
 

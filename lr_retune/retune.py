@@ -45,12 +45,13 @@ def watch(
     plugins = plugins or load_plugins(config)  # a typo fails here, before any row is read
     champion = step(stores.champion, as_of)
     history = step(stores.history, as_of)  # the ledger, cut at as_of: replay sees no future
-    facts = step(steps.observe, config, plugins, stores, champion, as_of)
+    looked = history.decisions[-1].as_of if history.decisions else None
+    facts = step(steps.observe, config, plugins, stores, champion, as_of, looked)
     decision = policy(facts, history, config)  # pure
     seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
     page = step(steps.drift_page, config, plugins, stores, seen, not history.decisions)
-    step(stores.record, facts, decision, page)
-    return replace(seen, page=page)
+    notes = step(stores.record, facts, decision, page)
+    return replace(seen, page=page, notes=tuple(notes))
 
 
 def retune(

@@ -19,8 +19,8 @@ from lr_retune.config import Config, Model
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.ticks import edges, shift, tick_start
-from lr_retune.errors import DataError
-from lr_retune.judge.judgement import judge_scores
+from lr_retune.errors import DataError, DependencyError
+from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.metrics import curve_loss_for, loss_for
 from lr_retune.plugins import Plugins, load_family
 from lr_retune.records import (
@@ -43,6 +43,7 @@ from lr_retune.records import (
     Span,
     Trial,
     TuneResult,
+    micros,
     plain,
 )
 from lr_retune.report.plots import curves_plot, rate_plot, series_plot
@@ -57,12 +58,22 @@ GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
 
 
 # ── observe ───────────────────────────────────────────────────────────────────────────────────────
-def observe(config: Config, plugins: Plugins, stores: Stores, champion: Champion, as_of: datetime) -> Facts:
-    """Look at the ticks since the champion was judged: rows, matured labels, losses, drift, faults."""
+def observe(
+    config: Config,
+    plugins: Plugins,
+    stores: Stores,
+    champion: Champion,
+    as_of: datetime,
+    looked: datetime | None = None,
+) -> Facts:
+    """Look at the ticks since the champion was judged: rows, matured labels, losses, drift, faults.
+
+    ``looked`` is when somebody last looked: faults are sought in all ticks since then.
+    """
     feed = Feed(config, plugins.source, as_of)
     horizon = feed.horizon()
     span = _watched(config, champion, horizon, as_of)
-    faults = _faults(config, feed, champion, span)
+    faults = _faults(config, feed, champion, span, looked)
     base = Facts(
         as_of=as_of,
         champion=champion.model,
@@ -73,11 +84,19 @@ def observe(config: Config, plugins: Plugins, stores: Stores, champion: Champion
         ticks=(),
         loss=None,
         faults=faults,
-        alias_moved=stores.registry_alias_moved(),
+        alias_moved=_alias_moved(stores),
     )
     if any(fault.matters and fault.code in UNREADABLE for fault in faults):
         return base  # nothing can be scored, and the fault says why
     return _measured(config, feed, stores, champion, span, base)
+
+
+def _alias_moved(stores: Stores) -> str | None:
+    """Where the alias was moved to by hand; a registry that is away delays no decision, only a promotion."""
+    try:
+        return stores.registry_alias_moved()
+    except DependencyError:
+        return None
 
 
 def feed_faults(config: Config, plugins: Plugins, champion: Champion, as_of: datetime) -> tuple[Fault, ...]:
@@ -86,8 +105,14 @@ def feed_faults(config: Config, plugins: Plugins, champion: Champion, as_of: dat
     return _faults(config, feed, champion, _watched(config, champion, feed.horizon(), as_of))
 
 
-def _faults(config: Config, feed: Feed, champion: Champion, span: Span) -> tuple[Fault, ...]:
-    return feed.check(champion.contract, _newest(config, feed, span), champion.importance, config.watch.matters)
+def _faults(
+    config: Config, feed: Feed, champion: Champion, span: Span, looked: datetime | None = None
+) -> tuple[Fault, ...]:
+    newest = _newest(config, feed, span)
+    if looked is not None:
+        since = tick_start(looked, config.schedule.tick, config.schedule.timezone)
+        newest = Span(max(span.start, min(newest.start, since)), span.end)
+    return feed.check(champion.contract, newest, champion.importance, config.watch.matters)
 
 
 def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, base: Facts) -> Facts:
@@ -101,11 +126,27 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
         base,
         rows=len(rows),
         matured_rows=sum(tick.matured for tick in ticks if tick.mature),
-        positives=int((rows.y == 1).sum()) if config.task == "binary" else None,
+        positives=_positives(rows, base.horizon) if config.task == "binary" else None,
         ticks=ticks,
-        loss=evidence(ticks, champion.promised, champion.promised_ticks, config.policy),
+        loss=evidence(ticks, *_promise(config, feed, model, champion, excused(base.faults)), config.policy),
         drift=_drift(config, feed, model, champion, span, score),
     )
+
+
+def _positives(rows: Rows, horizon: datetime | None) -> int:
+    """Positives of mature ticks."""
+    return 0 if horizon is None else int((rows.y[rows.time < micros(horizon)] == 1).sum())
+
+
+def _promise(
+    config: Config, feed: Feed, model: FittedModel, champion: Champion, gaps: Sequence[str]
+) -> tuple[float, tuple[float, ...]]:
+    """What was promised; measured again on the same rows where the metric, the ticks or the label changed since."""
+    if champion.question == config.question:
+        return champion.promised, champion.promised_ticks
+    rows, loss = feed.rows(champion.contract, champion.reference, gaps).labelled(), loss_for(config.metric)
+    score = model.predict(rows.x)
+    return loss.value(rows.y, score), tick_values(rows.y, score, rows.tick, loss)
 
 
 def excused(faults: Sequence[Fault]) -> tuple[str, ...]:
@@ -294,10 +335,11 @@ def _save(
 def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
     """What a person looks at first: loss against rate, curves, and production's ticks."""
     chosen = None if result.challenger is None else result.challenger.learning_rate
+    promised = seen.champion.promised if seen.facts.loss is None else seen.facts.loss.promised
     return {
         "learning_rate.svg": rate_plot(result.trials, chosen, seen.champion.learning_rate),
         "curves.svg": curves_plot(result.trials, result.step_unit),
-        "production_loss.svg": series_plot(seen.facts.ticks, seen.champion.promised),
+        "production_loss.svg": series_plot(seen.facts.ticks, promised),
     }
 
 

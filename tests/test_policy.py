@@ -87,7 +87,8 @@ decided = pytest.mark.parametrize(
         (facts(0.2, alarm=True), settled(3, "promoted"), {}, "refit", ("loss_rose",)),
         (facts(0.2, alarm=True), settled(3), {}, "keep", ("cooldown",)),  # a challenger that failed doubles the wait
         (facts(0.2, alarm=True), settled(6), {}, "refit", ("loss_rose",)),
-        (facts(0.2, alarm=True, matured_rows=199), settled(40), {}, "keep", ("too_few_rows",)),
+        (facts(0.2, alarm=True, matured_rows=199), settled(20), {}, "keep", ("too_few_rows",)),
+        (facts(0.2, alarm=True, matured_rows=0), settled(30), {}, "refit", ("age",)),
         (facts(0.2, alarm=True, faults=(BROKEN,)), settled(40), {}, "fix_feed", ("feed_fault",)),
         (facts(0.2, alarm=True, faults=(SMALL,)), RECENT, {}, "refit", ("loss_rose", "fault_told")),
         (facts(0.2, alarm=True, faults=(NO_ROWS,)), settled(40), {}, "keep", ("stale",)),

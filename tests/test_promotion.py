@@ -364,15 +364,16 @@ def test_the_key_depends_on_everything_that_decides_the_bytes(stores, tmp_path):
     champion, plan = rig.born(stores), rig.plan(AT)
     other = Stores(stores.ledger, stores.registry, stores.models, rig.config(tmp_path, seed=7))
     keys = {
-        stores.key(champion, plan),
-        stores.key(replace(champion, epoch=9), plan),
-        stores.key(replace(champion, model="f" * 64), plan),
-        stores.key(champion, rig.plan(AT, digest="e" * 64)),
-        other.key(champion, plan),
+        stores.key(champion, plan, "refit"),
+        stores.key(replace(champion, epoch=9), plan, "refit"),
+        stores.key(replace(champion, model="f" * 64), plan, "refit"),
+        stores.key(champion, rig.plan(AT, digest="e" * 64), "refit"),
+        other.key(champion, plan, "refit"),
+        stores.key(champion, plan, "search"),
     }
-    assert len(keys) == 5
-    assert stores.key(replace(champion, version="8"), plan) == stores.key(champion, plan)
-    assert set(environment()) == {"python", "numpy", "lightgbm", "scikit-learn"}
+    assert len(keys) == 6
+    assert stores.key(replace(champion, version="8"), plan) == stores.key(champion, plan, "refit")
+    assert set(environment()) == {"python", "numpy", "lightgbm", "scikit-learn", "skops"}
 
 
 def test_a_settlement_is_found_by_its_decision_and_a_birth_is_none(stores):

@@ -30,7 +30,7 @@ from lr_retune.families.sgd import SGD
 from lr_retune.families.sgd_files import TRUSTED
 from lr_retune.records import Column, Contract, FitData, Rows, SearchOptions
 from lr_retune.retune import bootstrap, retune
-from lr_retune.search.early_stop import fit
+from lr_retune.search.early_stop import DIVERGED, fit
 from lr_retune.stores import bundle
 from lr_retune.stores.bundle import pack
 from lr_retune.stores.mlflow import MLflowRegistry
@@ -127,6 +127,16 @@ def test_only_the_proportions_of_weights_count(factor: float) -> None:
     other = model_of(with_train(data, weight=heavy * factor)).predict(data.valid.x)
     assert other == pytest.approx(one, rel=1e-9)
     assert one.mean() > model_of(data).predict(data.valid.x).mean() + 0.02
+
+
+def test_rows_of_weight_0_teach_nothing_even_where_they_come_first() -> None:
+    data = toy_data()
+    silent = np.where(np.arange(len(data.train)) < 50, 0.0, 1.0)
+    y = data.train.y.copy()
+    y[:50] = y[:50][::-1]  # other labels of the same mean and spread
+    one, other = (model_of(with_train(data, weight=silent, y=labels)) for labels in (data.train.y, y))
+    assert one.predict(data.valid.x) == pytest.approx(other.predict(data.valid.x), rel=1e-9)
+    assert one.predict(data.valid.x) != pytest.approx(model_of(data).predict(data.valid.x), rel=1e-3)
 
 
 @given(chunks=st.lists(st.integers(1, 3), min_size=1, max_size=4), task=st.sampled_from(TASKS))
@@ -260,23 +270,23 @@ def test_a_rate_that_is_no_step_is_refused(rate: float) -> None:
 
 # ── divergence ────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.fault("D1", "F10")
-@pytest.mark.parametrize("params", [{}, {"loss": "modified_huber"}, {"loss": "huber"}, {"average": True}])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "params"),
+    [(task, params) for task in TASKS for params in ({}, {"average": True})]
+    + [("binary", {"loss": "modified_huber"}), ("regression", {"loss": "huber"})],
+)
 def test_no_rate_from_1e_8_to_1e_8_brings_a_warning_an_error_or_a_loss_that_is_no_number(
     task: str, params: dict
 ) -> None:
-    if params.get("loss") == ("huber" if task == "binary" else "modified_huber"):
-        params = {}
     data = toy_data(task)
     fits = SGD(params, 1).start(data, seed=0)
     options = SearchOptions(SGD.default_range, 17, 40, 5, 0, lambda s: data.curve_loss(data.valid.y, s))
     trials = [fit(fits, 10.0**power, power + 8, options)[0] for power in range(-8, 9)]
     assert {t.state for t in trials} <= {"complete", "diverged", "starved"}
+    assert all(t.loss is None or t.loss <= (1 + DIVERGED) * fits.baseline for t in trials)
     assert min(t.loss for t in trials if t.loss is not None) < 0.5 * fits.baseline
     if task == "regression" and not params:
         assert {t.state for t in trials if t.learning_rate >= 10} == {"diverged"}
-    for trial in trials:
-        assert trial.loss is None or trial.loss <= 1.1 * fits.baseline + 1e-12
 
 
 @pytest.mark.fault("D1")
@@ -351,6 +361,17 @@ def test_many_levels_are_kept_sparse_and_learned_all_the_same() -> None:
     model = fits.finish(handle, 40)
     assert model.importance()[2] > 0.9
     assert model.predict(data.valid.x[:5]) == pytest.approx(model.predict(data.valid.x)[:5], rel=1e-12)
+
+
+def test_importance_is_what_moves_the_score_not_the_size_of_a_coefficient() -> None:
+    rng = np.random.default_rng(0)
+    data = toy_data(rows=8000)
+    for rows in (data.train, data.valid):
+        rows.x[:, 2] = rng.random(len(rows)) < 0.01
+        rows.x[:, 0] = rng.normal(0, 1000, len(rows))
+        rows.y[:] = rows.x[:, 0] / 1000 + 3 * rows.x[:, 2]
+    shares = model_of(data, 20).importance()
+    assert shares == pytest.approx([1 / 1.3, 0, 0.3 / 1.3, 0], abs=0.06)  # 3 x the spread of 1 in 100 is 0.3
 
 
 @pytest.mark.parametrize("kept", [[0, 1, 3], [2]])
@@ -474,17 +495,17 @@ def sgd_world(folder: Path, task: str, metric: str, **shape: object) -> Path:
 def test_the_loop_searches_judges_and_promotes_a_linear_model_after_a_change(
     tmp_path: Path, task: str, metric: str
 ) -> None:
-    config = load_config(sgd_world(tmp_path, task, metric, changed=100), environ={})
+    config = load_config(sgd_world(tmp_path, task, metric, changed=100, days=220), environ={})
     stores = Stores.in_memory(config)
     first = bootstrap(config, stores, day(100))
-    found = retune(config, stores, day(140), policy=always_search)
+    found = retune(config, stores, day(190), policy=always_search)
     assert first.family == found.champion.family == "sgd"
     assert found.outcome == "promoted", found.judgement
     assert found.result is not None
     assert {t.role for t in found.result.trials} == {"candidate", "control", "fixed"}
     assert found.judgement.losses["challenger"] < 0.5 * found.judgement.losses["champion"]
     assert max(found.champion.importance, key=found.champion.importance.get) == "a"
-    refit = retune(config, stores, day(150), policy=always)
+    refit = retune(config, stores, day(200), policy=always)
     assert refit.outcome in ("promoted", "rejected", "inconclusive")
     assert stores.ledger.verify(config.name) == []
 
@@ -536,9 +557,9 @@ SERVE = """
 import json, sys
 sys.modules["lr_retune"] = None  # an import of it would raise ImportError
 import mlflow.pyfunc, pandas as pd
-model = mlflow.pyfunc.load_model(sys.argv[1])
-rows = pd.DataFrame(json.loads(sys.argv[2])).astype({"amount": float})
-print(json.dumps([model.predict(rows).tolist(), model.predict(rows[:0]).tolist()]))
+rows = pd.DataFrame(json.loads(sys.argv[1])).astype({"amount": float})
+models = [mlflow.pyfunc.load_model(uri) for uri in sys.argv[2:]]
+print(json.dumps([[m.predict(rows).tolist(), m.predict(rows[:0]).tolist()] for m in models]))
 """
 
 
@@ -547,30 +568,33 @@ def test_the_served_model_trusts_the_same_types() -> None:
     assert json.loads(re.search(r"^TRUSTED = (\[.*?\])", text, re.MULTILINE)[1]) == TRUSTED
 
 
-@pytest.mark.fault("F7", "G1")
-@pytest.mark.parametrize("task", TASKS)
-def test_the_served_model_answers_what_the_judge_saw_without_lr_retune_and_without_pickle(
-    tmp_path: Path, task: str
-) -> None:
+def registered(root: Path, task: str) -> tuple[Path, list[float]]:
+    """The folder of a registered version, and what the judge saw."""
     data = toy_data(task)
     spans = (data.train, data.valid)
     train, valid = (replace(rows, x=np.column_stack([rows.x[:, 0], rows.x[:, 2] % 3])) for rows in spans)
     model = model_of(replace(data, train=train, valid=valid, categorical=(1,)))
-    x = encoding.matrix({name: [row[name] for row in ROWS] for name in CONTRACT.names}, CONTRACT.features)
     files = pack(model.files(), CONTRACT, {"family": "sgd", "task": task}, {"columns": {}, "scores": []})
-    registry = MLflowRegistry(rig.config(tmp_path))
-    record = {"decision": {"id": "d1", "action": "bootstrap"}, "as_of": rig.BORN}
+    registry = MLflowRegistry(rig.config(root))
+    record = {"decision": {"id": task, "action": "bootstrap"}, "as_of": rig.BORN}
     version, _ = registry.register("fraud", record, files)
-    uri = registry._client.get_model_version_download_uri("fraud", version).removeprefix("file://")
+    x = encoding.matrix({name: [row[name] for row in ROWS] for name in CONTRACT.names}, CONTRACT.features)
+    uri = registry._client.get_model_version_download_uri("fraud", version)
+    return Path(uri.removeprefix("file://")), model.predict(x).tolist()
 
+
+@pytest.mark.fault("F7", "G1")
+def test_served_models_answer_what_the_judge_saw_without_lr_retune_and_without_pickle(tmp_path: Path) -> None:
+    folders, judged = zip(*(registered(tmp_path, task) for task in TASKS), strict=True)
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-W", "ignore", "-c", SERVE, uri, json.dumps(ROWS)]
+    command = [sys.executable, "-W", "ignore", "-c", SERVE, json.dumps(ROWS), *map(str, folders)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answer, nothing = json.loads(done.stdout.splitlines()[-1])
-    assert answer == pytest.approx(model.predict(x).tolist(), abs=1e-9)
-    assert len(set(np.round(answer, 6))) == len(ROWS)  # else equality would prove nothing
-    assert nothing == []
-    wanted = (Path(uri) / "requirements.txt").read_text().split()
+    for (answer, nothing), scores in zip(json.loads(done.stdout.splitlines()[-1]), judged, strict=True):
+        assert answer == pytest.approx(scores, abs=1e-9)
+        assert len(set(np.round(answer, 6))) == len(ROWS)  # else equality would prove nothing
+        assert nothing == []
+    wanted = (folders[0] / "requirements.txt").read_text().split()
     assert sorted(line.split("==")[0] for line in wanted) == ["mlflow", "numpy", "pandas", "scikit-learn", "skops"]
-    assert {f.suffix for f in Path(uri).rglob("*") if f.is_file()} <= {".skops", ".json", ".py", ".yaml", ".txt", ""}
+    kinds = {file.suffix for folder in folders for file in folder.rglob("*") if file.is_file()}
+    assert kinds <= {".skops", ".json", ".py", ".yaml", ".txt", ""}

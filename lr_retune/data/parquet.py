@@ -102,7 +102,8 @@ class ParquetPart:
 
     def _footer_bounds(self, group: int) -> Bounds:
         """From the footer's statistics, where the writer left them; None where it did not."""
-        column = self.file.metadata.schema.names.index(self.time)
+        leaves = self.file.metadata.schema  # a nested column has several, and one may bear the same name
+        column = next(i for i in range(len(leaves)) if leaves.column(i).path == self.time)
         found = self.file.metadata.row_group(group).column(column).statistics
         if found is None or not found.has_min_max:
             return None

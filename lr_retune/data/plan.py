@@ -30,7 +30,11 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
     DataError
         If there is too little history, no label, or a label that is none.
     """
-    kinds = feed.columns() if previous is None else {c.name: c.kind for c in previous.columns}
+    kinds = (
+        feed.columns()
+        if previous is None
+        else {c.name: c.kind for c in previous.columns if c.name not in config.data.exclude}
+    )
     horizon = feed.horizon()
     if horizon is None:
         raise _no_horizon(feed)

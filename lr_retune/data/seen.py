@@ -32,6 +32,8 @@ class Seen:
 
     def important(self, name: str) -> bool:
         """A column that blocks; without a model every column does."""
+        if name in self.config.data.exclude:  # given up on purpose: the next challenger does without
+            return False
         return not self.importance or self.importance.get(name, 0.0) >= self.matters
 
     @property

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import is_classifier
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from lr_retune.errors import ConfigError, DataError, IntegrityError
+from lr_retune.errors import ConfigError
 from lr_retune.families.checks import best_constant, check_rate, check_rows
-from lr_retune.families.sgd_files import dumps, loads
+from lr_retune.families.sgd_files import dumps
+from lr_retune.families.sgd_model import IMPORTANCE_FILE, MODEL_FILE, SGDModel, scores
 from lr_retune.families.sgd_params import checked, complete
+from lr_retune.families.sgd_transform import columns, transform
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range, canonical
 
-MODEL_FILE, IMPORTANCE_FILE = "model.skops", "importance.json"
 CLASSES = np.array([0.0, 1.0])
-TAILS = (0.001, 0.999)  # the same quantiles that a contract keeps as low and high
-HUGE = 1e100  # squares of larger numbers are not finite
 
 
 class SGD:
@@ -116,7 +111,7 @@ class SGDFits:
         self._fits: dict[int, _Fit] = {}
         self._started = 0
         self._baseline: float | None = None
-        self._transform = _transform(data)
+        self._transform = transform(data)
         self._x = self._transform.fit_transform(data.train.x)
         self._valid = self._transform.transform(data.valid.x)
         self._center, self._scale = (0.0, 1.0) if self._binary else _center_and_scale(data.train.y)
@@ -138,7 +133,7 @@ class SGDFits:
 
     def check(self) -> None:
         """Raise scikit-learn's ValueError where it refuses a parameter."""
-        self._step(self._estimator(SGD.default_rate), self._x[:2], self._y[:2], self._weight[:2])
+        self._step(self._estimator(SGD.default_rate), self._x[:2], self._y[:2], np.ones(2))
 
     def add(self, learning_rate: float) -> int:
         """Start a fit; raises ConfigError for a rate that is no step."""
@@ -192,7 +187,7 @@ class SGDFits:
         return self._score(self._trained(which, steps), steps)
 
     def _score(self, fit: _Fit, steps: int) -> np.ndarray:
-        return _scores(self._served(fit, steps), self._valid)
+        return scores(self._served(fit, steps), self._valid)
 
     def _served(self, fit: _Fit, steps: int) -> Any:
         """The estimator as it is served: with the weights after ``steps`` epochs, in the labels' own units."""
@@ -222,7 +217,7 @@ class SGDFits:
     def _importance(self, size: np.ndarray) -> np.ndarray:
         """|coef| x standard deviation of its column on train, summed per feature, as shares."""
         scaler = StandardScaler(with_mean=False).fit(self._x)
-        numbers, levels = _columns(self._data)
+        numbers, levels = columns(self._data)
         owner = [*numbers, *(feature for feature, count in levels.items() for _ in range(count))]
         effect = np.bincount(owner, size * np.sqrt(scaler.var_), self._data.train.x.shape[1])
         total = effect.sum()
@@ -233,72 +228,6 @@ class SGDFits:
         if not 1 <= steps <= len(fit.weights):
             raise ValueError(f"1 <= steps <= {len(fit.weights)} (epochs trained) must hold, got {steps}")
         return fit
-
-
-class SGDModel:
-    """A pipeline as it is stored: what is judged is what was read back from the file."""
-
-    def __init__(self, files: Files) -> None:
-        missing = sorted({MODEL_FILE, IMPORTANCE_FILE} - files.keys())
-        if missing:
-            raise IntegrityError(f"the model folder has no {missing[0]}", why=f"found {sorted(files)}")
-        self._files = {name: files[name] for name in (MODEL_FILE, IMPORTANCE_FILE)}
-        self._pipeline = loads(files[MODEL_FILE])
-        if not isinstance(self._pipeline, Pipeline) or not isinstance(
-            self._pipeline[-1], (SGDClassifier, SGDRegressor)
-        ):
-            raise IntegrityError(f"{MODEL_FILE} holds no pipeline that ends in SGD", fix="restore the file")
-        self._importance = _shares(files[IMPORTANCE_FILE])
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities of class 1, or values, shape ``(n,)``; raises DataError for another number of features."""
-        if not len(x):
-            return np.empty(0)
-        try:
-            with np.errstate(all="ignore"):
-                return _scores(self._pipeline, x)
-        except ValueError as error:
-            raise DataError("the model cannot score these rows", why=" ".join(str(error).split())) from error
-
-    def importance(self) -> np.ndarray:
-        """Share of what moves the score per feature, shape ``(n_features,)``."""
-        return self._importance.copy()
-
-    def files(self) -> dict[str, bytes]:
-        """The pipeline as skops, and the shares of importance, which need train's spread, as JSON."""
-        return dict(self._files)
-
-
-def _transform(data: FitData) -> ColumnTransformer:
-    """Encoded rows to what SGD steps on, not yet fitted but for the clipping; wide one-hot codes come out sparse."""
-    numbers, levels = _columns(data)
-    parts: list[tuple[str, Any, list[int]]] = []
-    if numbers:
-        parts.append(("numbers", _numbers(data.train.x[:, numbers]), numbers))
-    if levels:
-        known = [np.arange(count, dtype=np.float64) for count in levels.values()]
-        parts.append(("categories", OneHotEncoder(categories=known, handle_unknown="ignore"), list(levels)))
-    return ColumnTransformer(parts)
-
-
-def _numbers(x: np.ndarray) -> Pipeline:
-    seen = np.where(np.isnan(x).all(axis=0), 0.0, x)
-    low, high = np.clip(np.nanquantile(seen, TAILS, axis=0, method="closest_observation"), -HUGE, HUGE)
-    return Pipeline(
-        [
-            # One reading of 1e308 would else be the whole scale of its column, and one such row any score at all.
-            ("clip", FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})),
-            ("fill", SimpleImputer(strategy="median", keep_empty_features=True)),
-            ("scale", StandardScaler()),
-        ]
-    )
-
-
-def _columns(data: FitData) -> tuple[list[int], dict[int, int]]:
-    """Positions of the numbers, and of the categories with the number of levels seen in train."""
-    x = data.train.x
-    levels = {i: int(np.nanmax(x[:, i], initial=0.0)) + 1 for i in data.categorical}
-    return [i for i in range(x.shape[1]) if i not in levels], levels
 
 
 def _center_and_scale(y: np.ndarray) -> tuple[float, float]:
@@ -312,15 +241,3 @@ def _weights(data: FitData, balanced: bool) -> np.ndarray:
     if balanced:
         weight = weight * compute_sample_weight("balanced", data.train.y)
     return np.asarray(weight / weight.mean(), dtype=np.float64)
-
-
-def _scores(model: Any, x: Any) -> np.ndarray:
-    score = model.predict_proba(x)[:, 1] if is_classifier(model) else model.predict(x)
-    return np.asarray(score, dtype=np.float64)
-
-
-def _shares(data: bytes) -> np.ndarray:
-    try:
-        return np.array(json.loads(data)["importance"], dtype=np.float64)
-    except (ValueError, LookupError, TypeError) as error:
-        raise IntegrityError(f"{IMPORTANCE_FILE} cannot be read", why=str(error), fix="restore the file") from error

@@ -11,8 +11,9 @@ from lr_retune.records import Cost, Fits, Role, SearchOptions, Trial, TrialState
 
 NO_FIT = -1  # handle of a trial whose fit never began
 # Libraries answer a far too large rate with finite nonsense (1e12 coefficients, -1e40 predictions), so a
-# fit counts as diverged when its best loss is this much above what the best constant scores.
-DIVERGED = 0.1
+# fit counts as diverged when its best loss is this share above what the best constant scores. Less would call a
+# healthy rate diverged where valid is another world than train.
+DIVERGED = 1.0
 
 
 def fit(

@@ -89,7 +89,9 @@ class Chronicle:
         self._read_on()
         past = sorted((d for d in self._decisions if d.as_of < as_of), key=lambda d: d.as_of)
         born = [move.as_of for move in self._moves if move.kind == "bootstrap"]
-        return History(tuple(replace(d, outcome=self._became(d)) for d in past), min(born, default=None))
+        back = [move.as_of for move in self._moves if move.kind == "rollback" and move.as_of < as_of]
+        decisions = tuple(replace(d, outcome=self._became(d)) for d in past)
+        return History(decisions, min(born, default=None), max(back, default=None))
 
     def _became(self, decision: PastDecision) -> Outcome | None:
         if decision.action in _UNJUDGED:

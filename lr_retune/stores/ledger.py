@@ -222,6 +222,12 @@ class Ledger:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except ImportError as error:
+            raise DependencyError(
+                f"the driver for {self.url.drivername} is not installed",
+                why=str(error),
+                fix="install it, such as psycopg2-binary",
+            ) from error
         except (exc.SQLAlchemyError, OSError) as error:
             why = str(getattr(error, "orig", None) or error).splitlines()[0]
             where = self.url.render_as_string(hide_password=True)
@@ -411,7 +417,9 @@ def _verify(c: Connection, model: str) -> list[str]:
         problems.append(f"the ledger of {model} ends at entry {seq}, and {tail[0]} were written")
     moves = c.execute(sa.select(e.record).where(e.model == model, e.kind == "move").order_by(e.seq)).scalars().all()
     last = json.loads(moves[-1]).get("candidate") or "" if moves else ""
-    if (head := _head(c, model)).head != last:
+    if (head := _head(c, model)).epoch != len(moves):
+        problems.append(f"the head of {model} has moved {len(moves)} times, its epoch says {head.epoch}")
+    if head.head != last:
         problems.append(
             f"the head of {model} is {head.head[:12] or 'nobody'}, its last move says {last[:12] or 'nobody'}"
         )

@@ -59,6 +59,10 @@ class MLflowRegistry:
 
     def __init__(self, config: Config) -> None:
         self._uri = config.tracking_uri()
+        # what came from env: or file: may be a secret as a whole
+        kept = config.mlflow.tracking_uri
+        self._shown = kept if kept.startswith(("env:", "file:")) else self._uri
+        self._root = config.root
         self._experiment_name = config.mlflow.experiment or config.name
         self._tick = config.schedule.tick
 
@@ -208,13 +212,19 @@ class MLflowRegistry:
         head, _, path = self._uri.partition(":///")
         return Path(path) if head.startswith("sqlite") and path else None
 
+    @property
+    def _folder(self) -> Path:
+        """Where an embedded store's files lie: beside its database, else beside the configuration."""
+        return self._root.resolve() if self._database is None else self._database.parent
+
     @cached_property
     def _experiment(self) -> str:
         client, name = self._client, self._experiment_name
         found = client.get_experiment_by_name(name)
         if found is None:
             # MLflow's own default is the folder that a command happens to run in.
-            place = None if self._database is None else (self._database.parent / "mlartifacts").as_uri()
+            served = self._uri.startswith(("http:", "https:", "databricks"))
+            place = None if served else (self._folder / "mlartifacts").as_uri()
             try:
                 return str(client.create_experiment(name, artifact_location=place))
             except self._mlflow.exceptions.MlflowException:
@@ -338,10 +348,10 @@ class MLflowRegistry:
         except RetuneError:
             raise
         except self._failures() as error:
-            uri = re.sub(r"://[^/@\s]*@", "://***@", self._uri)
-            why = str(error).replace(self._uri, uri).splitlines()[0][:300]
+            hidden = self._shown != self._uri  # a message may quote any part of the URI
+            why = type(error).__name__ if hidden else str(error).splitlines()[0][:300]
             raise DependencyError(
-                f"MLflow at {uri} does not answer as it should",
+                f"MLflow at {self._shown} does not answer as it should",
                 why=why,
                 fix="start it or mend [mlflow] tracking_uri; then `lr-retune reconcile` catches up from the ledger",
             ) from error

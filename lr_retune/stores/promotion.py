@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from lr_retune.config import Config
 from lr_retune.errors import (
     ConfigError,
+    ConflictError,
     DataError,
     DependencyError,
     HeldError,
@@ -39,13 +40,13 @@ from lr_retune.records import (
 )
 from lr_retune.stores.bundle import champion_from
 from lr_retune.stores.chronicle import BORN, Chronicle, Move, Settlement
-from lr_retune.stores.ledger import Entry, Head, Kind, Ledger
+from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
 from lr_retune.stores.moves import Board, Mover, Request
 
 ROLLED_BACK = "LRR401"
-LIBRARIES = ("numpy", "lightgbm", "scikit-learn")
+LIBRARIES = ("numpy", "lightgbm", "scikit-learn", "skops")
 
 
 def environment() -> dict[str, str]:
@@ -152,11 +153,12 @@ class Stores:
         found = self._chronicle.settlement_of(decision)
         return None if found is None or found.status == BORN else self._entry(found)
 
-    def key(self, champion: Champion, plan: Plan) -> str:
+    def key(self, champion: Champion, plan: Plan, action: str) -> str:
         """What makes two runs the same run: whatever decides their bytes."""
         return content_digest(
             {
                 "model": self.name,
+                "action": action,
                 "champion": champion.model,
                 "epoch": champion.epoch,
                 "plan": plan.digest,
@@ -202,7 +204,7 @@ class Stores:
             After the ledger holds the settlement; `reconcile` or a repeated run finishes it.
         """
         judgement = self._unless_rolled_back(result, judgement)
-        key = self.key(seen.champion, plan)
+        key = self.key(seen.champion, plan, seen.decision.action)
         body = self._settlement_body(seen, plan, result, judgement) | {"key": key}
         entry = self.ledger.append(self.name, "settlement", key, seen.facts.as_of, body)
         if entry.record["decision"]["id"] != seen.decision.id:
@@ -247,7 +249,9 @@ class Stores:
         id = content_digest(
             {"kind": "bootstrap", "model": self.name, "candidate": result.challenger.model, "epoch": head.epoch}
         )
-        champion = _champion(self.name, result, result.challenger, judgement, plan, id, head.epoch + 1)
+        champion = _champion(
+            self.name, result, result.challenger, judgement, plan, self.config.question, id, head.epoch + 1
+        )
         decision = {"id": id, "action": "bootstrap", "reasons": []}
         body = {"status": BORN, "decision": decision, "plan": plan, "result": result, "judgement": judgement}
         body |= {"key": id, "next": champion, "config": self.config.digest, "environment": environment()}
@@ -347,8 +351,7 @@ class Stores:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
     def _tidy(self, notes: list[str], *, thorough: bool) -> None:
         for row in self.ledger.promotions(self.name, "PREPARED"):
-            self.ledger.abandon(self.name, row.decision)
-            notes.append(f"decision {row.decision[:12]}: {row.kind} had not begun and was given up")
+            notes.append(f"decision {row.decision[:12]}: {row.kind} {self._resume(row)}")
         for row in self.ledger.promotions(self.name, "CLAIMED"):
             self._mover.finish(row)
             notes.append(f"decision {row.decision[:12]}: {row.kind} to version {row.version} was finished")
@@ -362,6 +365,23 @@ class Stores:
             notes += self.registry.sweep(self.name, self._final)
         if moved := self.registry_alias_moved():
             notes.append(f"the champion alias of {self.name} was moved by hand to {moved}; it was left there")
+
+    def _resume(self, row: Promotion) -> str:
+        """Promote a challenger that passed while the registry was away; give anything else up."""
+        found = self._chronicle.settlement_of(row.decision)
+        head = self.ledger.head(self.name)
+        if (
+            found is not None
+            and found.status == "PASS"
+            and (head.head, head.epoch) == (row.expected, row.expected_epoch)
+        ):
+            try:
+                self._promote(self._entry(found), {"person": False})
+            except (ConflictError, HeldError) as error:
+                return f"was given up: {error.what}"
+            return "was finished"
+        self.ledger.abandon(self.name, row.decision)
+        return "had not begun and was given up"
 
     def _final(self, decision: str) -> bool:
         row = self.ledger.promotion(self.name, decision)
@@ -381,7 +401,9 @@ class Stores:
         next_ = None
         if status == "PASS" and result.challenger is not None:
             epoch = seen.champion.epoch + 1
-            next_ = _champion(self.name, result, result.challenger, judgement, plan, seen.decision.id, epoch)
+            next_ = _champion(
+                self.name, result, result.challenger, judgement, plan, self.config.question, seen.decision.id, epoch
+            )
         return {
             "model": self.name,
             "status": status,
@@ -494,6 +516,7 @@ def _champion(
     candidate: Candidate,
     judgement: Judgement,
     plan: Plan,
+    question: str,
     decision: str,
     epoch: int,
 ) -> Champion:
@@ -509,6 +532,7 @@ def _champion(
         promised=judgement.losses["challenger"],
         promised_ticks=tuple(judgement.challenger_ticks),
         reference=plan.holdout,
+        question=question,
         decision=decision,
         epoch=epoch,
     )

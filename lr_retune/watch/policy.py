@@ -114,7 +114,7 @@ def _missed(history: History) -> int:
 
 
 def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
-    if facts.loss is None or not facts.loss.alarm:
+    if facts.loss is None or not facts.loss.alarm or _too_few_rows(facts, history, config):
         return None
     pays, why = worth(facts, facts.loss, history, config)
     return _train("loss_rose", f"{rise(facts, facts.loss)}; {why}", facts, history, config) if pays else None
@@ -139,7 +139,8 @@ def _keep(facts: Facts, history: History, config: Config) -> _Answer:
     return _Answer("keep", (Reason("as_promised", _level(facts.loss, config)),))
 
 
-RULES: tuple[_Rule, ...] = (_alias_moved, _feed_fault, _stale, _too_few_rows, _cooldown, _loss_rose, _age, _keep)
+# Age speaks before a lack of rows: a sparse model must not go for ever without a look, its judge says what is missing.
+RULES: tuple[_Rule, ...] = (_alias_moved, _feed_fault, _stale, _cooldown, _loss_rose, _age, _too_few_rows, _keep)
 
 
 # ── what the rules share ──────────────────────────────────────────────────────────────────────────

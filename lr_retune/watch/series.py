@@ -78,11 +78,11 @@ def evidence(
 ) -> LossEvidence | None:
     """One-sided CUSUM of the mature ticks against the promise; None with fewer than two of them.
 
-    S = max(0, S + loss - promised (1 + tolerance) - k spread), alarm where S > h spread: Page 1954. Ticks count
-    alike, so the promise they are held against is the mean of ``promised_ticks`` where there are any: the loss
+    S = max(0, S + loss - promised (1 + tolerance) - k spread), alarm where S > h spread: Page 1954. Full ticks
+    count alike, so the promise they are held against is the mean of ``promised_ticks`` where there are any: the loss
     pooled over the holdout is another figure for rankings and ratios, and where ticks differ in size.
     """
-    series = [(tick.start, tick.loss) for tick in ticks if tick.mature and tick.loss is not None]
+    series = [(tick, tick.loss) for tick in ticks if tick.mature and tick.loss is not None]
     if len(series) < 2:
         return None
     losses = [loss for _, loss in series]
@@ -93,12 +93,17 @@ def evidence(
     return LossEvidence(mean, mean - half, mean + half, promise, sd, level / sd, since, level > policy.cusum_h * sd)
 
 
-def _cusum(series: Sequence[tuple[datetime, float]], allowed: float) -> tuple[float, datetime | None]:
-    """The sum at the end, and the start of the first tick after it last stood at zero."""
+def _cusum(series: Sequence[tuple[TickLoss, float]], allowed: float) -> tuple[float, datetime | None]:
+    """The sum at the end, and the start of the first tick after it last stood at zero.
+
+    A tick with fewer rows than usual counts less, by the square root of its share as its noise grows: else a week-end
+    of two rows raises an alarm of its own.
+    """
+    usual = float(np.median([tick.matured for tick, _ in series])) or 1.0
     level, since = 0.0, None
-    for start, loss in series:
-        level = max(0.0, level + loss - allowed)
-        since = (since or start) if level > 0 else None
+    for tick, loss in series:
+        level = max(0.0, level + (loss - allowed) * min(1.0, math.sqrt(tick.matured / usual)))
+        since = (since or tick.start) if level > 0 else None
     return level, since
 
 
