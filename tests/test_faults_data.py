@@ -235,7 +235,7 @@ def test_one_class_or_a_third_makes_no_first_champion(
 
 
 @pytest.mark.fault("A3")
-@pytest.mark.parametrize(("since", "code"), [(UNBORN, "too_few_rows"), (LATE, "loss_rose")])
+@pytest.mark.parametrize(("since", "code"), [(UNBORN, "age"), (LATE, "loss_rose")])
 def test_without_positives_no_challenger_passes(cli: Cli, tmp_path: Path, since: np.ndarray, code: str) -> None:
     binary(tmp_path, lambda y: np.where(since, 0.0, y))
     assert cli(*at("bootstrap", tmp_path, BORN)).code == 0

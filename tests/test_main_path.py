@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lr_retune.config import Config, load_config
+from lr_retune.errors import DependencyError
 from lr_retune.records import Report, canonical
 from lr_retune.retune import bootstrap, retune, watch
+from lr_retune.stores.ledger import Ledger
+from lr_retune.stores.memory import MemoryRegistry
+from lr_retune.stores.models import MemoryModels
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.policy import always, always_search
 from tests.worlds import day, rows, world, write
@@ -251,3 +256,87 @@ def test_a_parquet_file_written_in_another_order_gives_the_same_answer(tmp_path:
     order = np.random.default_rng(1).permutation(len(table))
     pq.write_table(table.take(pa.array(order)), shuffled.parent / "rows.parquet")
     assert started(plain)[1].champion(day(101)).model == started(shuffled)[1].champion(day(101)).model
+
+
+# ── what a second reading found ───────────────────────────────────────────────────────────────────
+def changed(path: Path, *pairs: tuple[str, str]) -> Config:
+    text = path.read_text(encoding="utf-8")
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, environ={})
+
+
+def test_a_promise_is_measured_again_when_the_metric_changes(tmp_path: Path) -> None:
+    path = world(tmp_path)
+    config, stores = started(path)
+    before = watch(config, stores, day(115)).facts.loss
+    after = watch(changed(path, ('name = "mae"', 'name = "rmse"')), stores, day(115)).facts.loss
+    assert before is not None
+    assert after is not None
+    assert after.promised > 1.1 * before.promised  # a root mean square is above a mean absolute error
+    assert not after.alarm
+
+
+def test_an_excluded_column_is_given_up_with_the_next_challenger(tmp_path: Path) -> None:
+    path = world(tmp_path)
+    _, stores = started(path)
+    config = changed(path, ('label = "y"', 'label = "y"\nexclude = ["b"]'))
+    found = retune(config, stores, day(115), policy=always)
+    assert found.result is not None
+    assert found.result.challenger is not None
+    assert set(found.result.challenger.importance) == {"a", "kind"}
+
+
+def test_a_fault_of_a_day_on_which_nobody_looked_is_found_at_the_next_look(tmp_path: Path) -> None:
+    path = world(tmp_path)
+    columns = rows()
+    broken = np.array([day(110) <= t < day(111) for t in columns["ts"]])
+    columns["a"] = np.where(broken, columns["a"] * 1000, columns["a"])
+    write(tmp_path, columns)
+    config, stores = started(path)
+    assert watch(config, stores, day(109)).decision.action == "keep"
+    late = watch(config, stores, day(113))
+    assert late.decision.action == "fix_feed"
+    assert "'a'" in late.decision.reasons[0].text
+
+
+class Away(MemoryRegistry):
+    """A registry that does not answer when a model is registered."""
+
+    away = False
+
+    def register(self, *words: Any) -> Any:
+        if self.away:
+            raise DependencyError("the registry does not answer")
+        return super().register(*words)
+
+
+@pytest.mark.fault("F-1")
+def test_a_challenger_that_passed_while_the_registry_was_away_is_promoted_when_it_is_back(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path, changed=100), environ={})
+    registry = Away()
+    stores = Stores(Ledger("sqlite://"), registry, MemoryModels(), config)
+    first = bootstrap(config, stores, day(100))
+    registry.away = True
+    at = 116
+    with pytest.raises(DependencyError):
+        while True:  # until a challenger passes
+            at += 8
+            retune(config, stores, day(at), policy=always)
+    assert stores.champion(day(at + 1)) == first
+    registry.away = False
+    assert any("was finished" in note for note in stores.reconcile())
+    assert stores.champion(day(at + 1)).model != first.model
+    assert stores.ledger.verify(config.name) == []
+
+
+@pytest.mark.fault("H5")
+def test_a_rollback_is_followed_by_a_cooldown(tmp_path: Path) -> None:
+    config, stores = started(world(tmp_path, changed=100))
+    at = 112
+    while retune(config, stores, day(at), policy=always).outcome != "promoted":
+        at += 4
+    stores.rollback(None, "ops", "it felt wrong", day(at + 1), lambda _files: True)
+    assert watch(config, stores, day(at + 2)).decision.reasons[0].code in ("cooldown", "no_evidence")

@@ -372,7 +372,7 @@ def test_the_key_depends_on_everything_that_decides_the_bytes(stores, tmp_path):
         stores.key(champion, plan, "search"),
     }
     assert len(keys) == 6
-    assert stores.key(replace(champion, version="8"), plan) == stores.key(champion, plan, "refit")
+    assert stores.key(replace(champion, version="8"), plan, "refit") == stores.key(champion, plan, "refit")
     assert set(environment()) == {"python", "numpy", "lightgbm", "scikit-learn", "skops"}
 
 

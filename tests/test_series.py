@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -161,3 +162,16 @@ def test_a_uniform_rise_never_lowers_the_evidence(losses: list[float], promised:
 def test_the_unit_of_the_loss_does_not_matter(losses: list[float], promised: list[float], unit: float) -> None:
     before, after = found(losses, promised), found([unit * v for v in losses], [unit * v for v in promised])
     assert after.cusum == pytest.approx(before.cusum, rel=1e-6, abs=1e-6)
+
+
+def test_a_tick_of_few_rows_raises_no_alarm_of_its_own() -> None:
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    days = [TickLoss(start + i * DAY, start + (i + 1) * DAY, 60, 60, 1.0 + 0.02 * (-1) ** i) for i in range(30)]
+    odd = replace(days[7], loss=1.5)
+    promised = [tick.loss or 0.0 for tick in days]
+    seen = evidence([*days[:7], replace(odd, rows=2, matured=2)], 1.0, promised, Policy())
+    full = evidence([*days[:7], odd], 1.0, promised, Policy())
+    assert seen is not None
+    assert full is not None
+    assert not seen.alarm
+    assert full.alarm
