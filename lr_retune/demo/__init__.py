@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,11 +102,12 @@ def _ending(config: Config, stores: Stores, at: datetime, folder: Path, say: Cal
         "gain",
     )
     champion, toml = stores.champion(at), folder / "retune.toml"
+    here = "" if shutil.which("lr-retune") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     commands = {
-        "why": f"lr-retune explain {decisions[-1]['id']} -c {toml}",
-        "gate": f"lr-retune gate --version {champion.version} -c {toml}",
-        "undo": f"lr-retune rollback -c {toml}",
-        "look": f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
+        "why": f"{here}lr-retune explain {decisions[-1]['id']} -c {toml}",
+        "gate": f"{here}lr-retune gate --version {champion.version} -c {toml}",
+        "undo": f"{here}lr-retune rollback -c {toml}",
+        "look": f"{here}mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",
     }
     for line in (
         "",
