@@ -195,8 +195,21 @@ def lines_of_report(found: Report) -> list[str]:
             for role, rate, steps, loss in rows
         ]
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
+        text += [f"  {line}" for line in told_wall(found.result.at_wall)]
     text.append(f"  champion: version {found.champion.version}, rate {found.champion.learning_rate:.4g}")
     return text
+
+
+def told_wall(side: str | None) -> list[str]:
+    """That the best rate stands at the user's wall, where it does."""
+    wall = f"the {side} wall of [search] learning_rate"
+    return [f"the best rate stands at {wall}: a wider range may hold a better one"] if side else []
+
+
+def wall_of(config: Config, rate: float) -> str | None:
+    """Which of the user's walls a rate stands at."""
+    walls = config.search.learning_rate
+    return None if walls is None else {walls.low: "low", walls.high: "high"}.get(rate)
 
 
 def lines_of_look(found: Report) -> list[str]:
@@ -220,17 +233,23 @@ def lines_of_search(found: TuneResult) -> list[str]:
     if best is None:
         return [*lines, "no trial ended well", *(f"  trial {t.number}: {t.note}" for t in found.trials if t.note)]
     lines.append(f"best: rate {best.learning_rate:.4g}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}")
-    if found.at_wall:
-        wall = f"the {found.at_wall} wall of [search] learning_rate"
-        lines.append(f"the best rate stands at {wall}: a wider range may hold a better one")
-    return lines
+    return [*lines, *told_wall(found.at_wall)]
 
 
 def lines_of_replay(found: Any) -> list[str]:
     """One line per policy."""
-    head = ("policy", "loss", "excess %", "retrains", "promotions", "steps", "actions")
+    head = ("policy", "loss", "excess %", "retrains", "promotions", "errors", "steps", "actions")
     rows = [
-        (p.name, p.loss, p.excess_pct, p.retrains, p.promotions, p.cost.steps, _counted(p.actions))
+        (
+            p.name,
+            p.loss,
+            p.excess_pct,
+            p.retrains,
+            p.promotions,
+            sum(p.errors.values()),
+            p.cost.steps,
+            _counted(p.actions),
+        )
         for p in found.policies
     ]
     return [*table(head, rows), f"{found.ticks} runs, {found.rows} rows scored by the champion of their time"]

@@ -125,6 +125,7 @@ def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: 
     loss, where = answers.short(made.promised), console.at(config, DEFAULT_CONFIG)
     lines = [
         f"champion: version {made.version}, rate {made.learning_rate:.4g}, holdout loss {loss}",
+        *answers.told_wall(answers.wall_of(loaded, made.learning_rate)),
         f"next, at every tick: lr-retune run{where}",
     ]
     say(as_json, answers.answer("bootstrap", champion=answers.champion(loaded, made), run_id=made.run_id), lines)
@@ -189,7 +190,7 @@ def replay(
     end: Annotated[str, typer.Option("--to", help="Last run time.")],
     config: ConfigPath = DEFAULT_CONFIG,
     against: Annotated[
-        str, typer.Option(help="Policies, comma separated.")
+        str, typer.Option(help="Policies, comma separated; always-ungated is one more.")
     ] = "never,always,always+grid,fixed-05,policy",
     every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
     as_json: Json = False,
@@ -201,7 +202,7 @@ def replay(
     loaded = console.load(config)
     first, last = moment(loaded, start), moment(loaded, end)
     with progress("replay") as tell:
-        found = walk(loaded, first, last, against.split(","), every=every, progress=tell)
+        found = walk(loaded, first, last, [name.strip() for name in against.split(",")], every=every, progress=tell)
     say(as_json, answers.answer("replay", **answers.replay(found)), answers.lines_of_replay(found))
 
 

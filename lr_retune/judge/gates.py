@@ -137,7 +137,7 @@ def _answer(found: Comparison, *, same_rate: bool, config: Config) -> tuple[str,
     if found.high < 0:
         return "LRR202", "FAIL", f"{figures}; worse"
     if found.low <= -margin:
-        more = f"such rows show a gain of {_percent(found.detectable())} as better 4 times in 5"
+        more = f"a gain of {_percent(found.detectable())} would be told as better 4 times in 5 on such rows"
         return "LRR203", "INCONCLUSIVE", f"{figures}; worse by {_percent(margin)} is not excluded; {more}"
     if found.effect < floor:
         asked_of = "fresh data at the old learning rate" if same_rate else "a new learning rate"
