@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lr_retune.records import Champion, ColumnDrift, Cost, Facts, Report, TickLoss, Trial, TuneResult, plain
+from lr_retune.records import Champion, Cost, Facts, Report, Trial, TuneResult, plain
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -50,27 +50,11 @@ def facts(found: Facts) -> dict[str, Any]:
         "horizon": found.horizon,
         "rows": found.rows,
         "matured_rows": found.matured_rows,
-        "ticks": [_tick(tick) for tick in found.ticks],
+        "ticks": [_without(tick, "mature") for tick in found.ticks],
         "loss": None if loss is None else plain(loss),
-        "drift": [_drift(column) for column in found.drift],
+        "drift": plain(found.drift),
         "faults": [plain(fault) for fault in found.faults],
         "alias_moved": found.alias_moved,
-    }
-
-
-def _tick(tick: TickLoss) -> dict[str, Any]:
-    return {"start": tick.start, "end": tick.end, "rows": tick.rows, "matured": tick.matured, "loss": tick.loss}
-
-
-def _drift(column: ColumnDrift) -> dict[str, Any]:
-    return {
-        "column": column.column,
-        "method": column.method,
-        "statistic": column.statistic,
-        "robust": column.robust,
-        "threshold": column.threshold,
-        "importance": column.importance,
-        "drifted": column.drifted,
     }
 
 
@@ -160,17 +144,13 @@ def replay(found: Any) -> dict[str, Any]:  # a replay.Table: that module stands 
 
 
 def trial(found: Trial) -> dict[str, Any]:
-    """A trial without its curve."""
-    return {
-        "number": found.number,
-        "role": found.role,
-        "learning_rate": found.learning_rate,
-        "schedule": found.schedule,
-        "loss": found.loss,
-        "state": found.state,
-        "steps": found.steps,
-        "note": found.note,
-    }
+    """A trial without its curve and its work."""
+    return _without(found, "curve", "cost")
+
+
+def _without(record: Any, *names: str) -> dict[str, Any]:
+    """A record's plain form, short of what the contract does not name."""
+    return {key: value for key, value in plain(record).items() if key not in names}
 
 
 def short(value: float | None) -> str:

@@ -407,7 +407,6 @@ class HoldoutScores:
     challenger: np.ndarray
     control: np.ndarray | None = None
     fixed: np.ndarray | None = None
-    weight: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

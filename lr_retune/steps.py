@@ -177,15 +177,21 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
 def _drift(
     config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span, score: np.ndarray
 ) -> tuple[Any, ...]:
-    reference, current = (
-        _sample(config, feed, champion.contract, champion.reference),
-        _sample(config, feed, champion.contract, span),
-    )
+    reference, current, before, now = _compared(config, feed, model, champion, span, score)
     limit = config.watch.drift_threshold
     columns = column_drift(reference, current, champion.contract, champion.importance, limit)
-    before = model.predict(_matrix(reference, champion.contract))
-    now = score if len(score) == len(current) else model.predict(_matrix(current, champion.contract))
     return (*columns, score_drift(before, now, limit))
+
+
+def _compared(
+    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span, score: np.ndarray | None = None
+) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    """Sampled reference and current rows, and the champion's scores of both; ``score``: of all current rows."""
+    reference, current = (_sample(config, feed, champion.contract, s) for s in (champion.reference, span))
+    before = model.predict(_matrix(reference, champion.contract))
+    if score is not None and len(score) == len(current):  # nothing was left out of the sample
+        return reference, current, before, score
+    return reference, current, before, model.predict(_matrix(current, champion.contract))
 
 
 def _sample(config: Config, feed: Feed, contract: Contract, span: Span) -> Any:
@@ -208,11 +214,9 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, f
 
     feed = Feed(config, plugins.source, facts.as_of)
     span = _watched(config, champion, facts.horizon, facts.as_of)
-    contract, limit = champion.contract, config.watch.drift_threshold
-    reference, current = (_sample(config, feed, contract, s) for s in (champion.reference, span))
     model = load_model(config, champion.family, stores.files(champion))
-    before, now = (model.predict(_matrix(t, contract)) for t in (reference, current))
-    page, _ = report(reference, current, contract, before, now, limit)
+    reference, current, before, now = _compared(config, feed, model, champion, span)
+    page, _ = report(reference, current, champion.contract, before, now, config.watch.drift_threshold)
     return page
 
 

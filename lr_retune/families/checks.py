@@ -84,6 +84,11 @@ def check_rate(learning_rate: float) -> None:
         raise ConfigError(f"0 < learning_rate must hold and be finite, got {learning_rate}")
 
 
+def constant_loss(data: FitData) -> float:
+    """Curve loss on valid of the best constant learned on train."""
+    return float(data.curve_loss(data.valid.y, np.full(len(data.valid), best_constant(data))))
+
+
 def best_constant(data: FitData) -> float:
     """The constant with the lowest curve loss on train, of mean, median and the wanted quantile, honouring weights."""
     y, weight = data.train.y, data.train.weight

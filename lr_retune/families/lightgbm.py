@@ -10,7 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from lr_retune.errors import ConfigError, DataError, IntegrityError, RetuneError
-from lr_retune.families.checks import best_constant, check_rate, check_rows
+from lr_retune.families.checks import check_rate, check_rows, constant_loss
 from lr_retune.families.lightgbm_params import NOT_NEGATIVE, checked, complete
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range
 
@@ -87,7 +87,6 @@ class BoosterFits:
         self._data = data
         self._boosters: dict[int, lgb.Booster] = {}
         self._started = 0
-        self._baseline: float | None = None
         # Neutral names: LightGBM refuses the special characters of JSON; the contract keeps the real ones.
         names = [f"f{i}" for i in range(data.train.x.shape[1])]
         self._train = lgb.Dataset(
@@ -108,10 +107,7 @@ class BoosterFits:
     @property
     def baseline(self) -> float:
         """Curve loss on valid of the best constant learned on train."""
-        if self._baseline is None:
-            constant = np.full(len(self._data.valid), best_constant(self._data))
-            self._baseline = float(self._data.curve_loss(self._data.valid.y, constant))
-        return self._baseline
+        return constant_loss(self._data)
 
     def add(self, learning_rate: float) -> int:
         """Start a fit; raises ConfigError for a rate that is no step."""

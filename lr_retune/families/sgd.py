@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from lr_retune.errors import ConfigError
-from lr_retune.families.checks import best_constant, check_rate, check_rows
+from lr_retune.families.checks import check_rate, check_rows, constant_loss
 from lr_retune.families.sgd_files import dumps
 from lr_retune.families.sgd_model import IMPORTANCE_FILE, MODEL_FILE, SGDModel, scores
 from lr_retune.families.sgd_params import checked, complete
@@ -110,7 +110,6 @@ class SGDFits:
         self._binary = data.task == "binary"
         self._fits: dict[int, _Fit] = {}
         self._started = 0
-        self._baseline: float | None = None
         self._transform = transform(data)
         self._x = self._transform.fit_transform(data.train.x)
         self._valid = self._transform.transform(data.valid.x)
@@ -126,10 +125,7 @@ class SGDFits:
     @property
     def baseline(self) -> float:
         """Curve loss on valid of the best constant learned on train."""
-        if self._baseline is None:
-            constant = np.full(len(self._data.valid), best_constant(self._data))
-            self._baseline = float(self._data.curve_loss(self._data.valid.y, constant))
-        return self._baseline
+        return constant_loss(self._data)
 
     def check(self) -> None:
         """Raise scikit-learn's ValueError where it refuses a parameter."""
