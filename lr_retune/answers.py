@@ -12,6 +12,7 @@ from lr_retune.records import Champion, Cost, Facts, Report, Trial, TuneResult, 
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
+    from lr_retune.evolve import Difference
 
 SCHEMA_VERSION = 1
 
@@ -266,6 +267,8 @@ def lines_of_check(found: Sequence[Mapping[str, Any]], code: int) -> list[str]:
 def lines_of_status(found: Mapping[str, Any]) -> list[str]:
     """Where a model stands, for somebody who was woken by it."""
     champion = found["champion"]
+    if champion is None and found["problems"]:
+        return [f"{found['name']}: not known", *(f"  PROBLEM: {text}" for text in found["problems"])]
     if champion is None:
         return [f"{found['name']}: no champion yet; `lr-retune bootstrap` makes the first one"]
     lines = [
@@ -279,9 +282,35 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"    more: lr-retune explain {found['last_decision']}")
     else:
         lines.append(f"  last look: {found['last_look']}, when the champion was made")
+    if found["paused"] is not None:
+        lines.append(f"  PAUSED: {told_pause(found['paused'])}; `lr-retune resume` ends it")
     if found["stale"]:
         lines.append(f"  STALE: nobody has looked for more than {found['stale_after']}; see whether the schedule runs")
     return lines + [f"  PROBLEM: {text}" for text in found["problems"]]
+
+
+def told_pause(pause: Mapping[str, Any]) -> str:
+    """A pause in one sentence."""
+    who = f" by {pause['by']}" if pause["by"] else ""
+    return f"nothing is trained or promoted until {pause['until']}{who}: {pause['reason']}"
+
+
+def told_prune(counts: Mapping[str, int], size: int, *, dry_run: bool) -> str:
+    """What went, or would go."""
+    what = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{'would delete' if dry_run else 'deleted'}: {what}; {size / 1e6:,.1f} MB"
+
+
+def lines_of_doctor(found: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[str]:
+    """One line per look that found nothing; else what is wrong, why, and what to do."""
+    lines = []
+    for state, about, problems in found:
+        lines += [] if problems else [f"{state:<8} {about}"]
+        for problem in problems:
+            lines.append(f"{'PROBLEM' if problem['blocks'] else 'note':<8} {problem['code']}: {problem['what']}")
+            told = (("why:", "why"), ("do: ", "fix"))
+            lines += [f"           {label} {problem[key]}" for label, key in told if problem[key]]
+    return lines
 
 
 def printable(text: str) -> str:
@@ -316,3 +345,29 @@ def _numeric(text: str) -> bool:
         .replace(",", "")
         .isdigit()
     )
+
+
+# ── a feed that changes ───────────────────────────────────────────────────────────────────────────
+def difference(found: Difference) -> dict[str, Any]:
+    """A feed against its contract, for scripts."""
+    return {
+        "contract": {"version": found.contract.version, "columns": len(found.contract.columns)},
+        "differences": [
+            {"column": f.column, "code": f.code, "what": f.what, "blocks": f.matters, "fix": f.fix}
+            for f in found.faults
+        ],
+        "gained": list(found.gained),
+        "lost": list(found.lost),
+        "waived": [{"column": column, "code": code} for column, code in found.waived],
+    }
+
+
+def lines_of_difference(found: Difference) -> list[str]:
+    """The same for people."""
+    lines = [f"contract version {found.contract.version}, {len(found.contract.columns)} columns"]
+    lines += [f"{'blocks' if f.matters else 'told'}: {f.code}: {f.what}; {f.fix}" for f in found.faults]
+    lines += [f"accepted, learned by the next training: {column} ({code})" for column, code in found.waived]
+    if found.gained or found.lost:
+        names = [f"+{name}" for name in found.gained] + [f"-{name}" for name in found.lost]
+        lines.append(f"the next training could read: {', '.join(names)}; `lr-retune contract accept` says it may")
+    return lines if len(lines) > 1 else [*lines, "the feed is what the champion was trained on"]

@@ -6,13 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from lr_retune.config import Config
 from lr_retune.console import exists, load
-from lr_retune.errors import DataError, DependencyError, HeldError, IntegrityError, RetuneError
+from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError, RetuneError
 from lr_retune.records import Champion, Fault
+
+if TYPE_CHECKING:
+    from lr_retune.stores.ledger import Ledger
 
 
 class Problem(TypedDict):
@@ -42,68 +46,101 @@ def examine(path: Path, time: Callable[[Config], datetime]) -> tuple[list[Proble
         config = load(path)
         as_of = time(config)
     except RetuneError as error:
-        problem, code = _error("config", error)
+        problem, code = blocking("config", error)
         return [problem], code
     found: dict[str, Found] = {}  # by what is wrong: two looks may meet the same thing
-    for name, look in _LOOKS.items():
-        try:
-            for problem, code in look(config, as_of):
-                found.setdefault(problem["what"], (problem, code))
-        except RetuneError as error:
-            problem, code = _error(name, error)
+    for name, look in LOOKS.items():
+        for problem, code in gathered(name, look(config, as_of)):
             found.setdefault(problem["what"], (problem, code))
     return [p for p, _ in found.values()], next((code for _, code in found.values() if code), 0)
 
 
-def _error(name: str, error: RetuneError) -> Found:
-    return Problem(code=name, what=error.what, why=error.why, fix=error.fix, blocks=True), error.exit_code
+def gathered(name: str, look: Iterator[Found]) -> Iterator[Found]:
+    """What a look finds; an error ends it and is found too."""
+    try:
+        yield from look
+    except RetuneError as error:
+        yield blocking(name, error)
+
+
+def blocking(code: str, error: RetuneError) -> Found:
+    """An error as something to mend, with its exit code."""
+    return Problem(code=code, what=error.what, why=error.why, fix=error.fix, blocks=True), error.exit_code
 
 
 def _plugins(config: Config, _as_of: datetime) -> Iterator[Found]:
     from lr_retune.plugins import Group, find, load_family
 
-    asked: list[tuple[Group, str]] = [("sources", config.data.source), ("strategies", config.search.strategy)]
-    asked += [("gates", name) for name in config.gates.names]
-    for group, name in asked:
+    feeds = [feed for feed in (config.data, config.labels, config.predictions) if feed is not None and feed.given]
+    asked: list[tuple[Group, str]] = [("sources", feed.source) for feed in feeds]
+    asked += [("strategies", config.search.strategy), *(("gates", name) for name in config.gates.names)]
+    looks: list[tuple[str, Callable[[], Any]]] = [(name, partial(find, group, name)) for group, name in asked]
+    looks.append((config.model.family, partial(load_family, config.model)))  # it refuses parameters it does not know
+    for name, look in looks:
         try:
-            find(group, name)
+            look()
         except RetuneError as error:
-            yield _error("plugins", error)
-    load_family(config.model)  # it refuses parameters it does not know
+            yield blocking("plugins", error)
+        except (ImportError, OSError) as error:  # a library that is there and does not load, such as without libgomp
+            yield blocking("plugins", _unloadable(name, error))
+
+
+def _unloadable(name: str, error: Exception) -> DependencyError:
+    lacking = "libgomp" in str(error)
+    fix = "apt-get install libgomp1 (or your system's OpenMP runtime)" if lacking else "install its package anew"
+    return DependencyError(f"{name} cannot be imported", why=f"{type(error).__name__}: {error}", fix=fix)
 
 
 # ── stores ────────────────────────────────────────────────────────────────────────────────────────
 def _ledger(config: Config, _as_of: datetime) -> Iterator[Found]:
     """Where there is none yet, whether there could be one: a check creates nothing."""
+    if (ledger := ledger_of(config)) is None:
+        demand_room(config.state_url(), "the ledger")
+    elif broken := ledger.verify(config.name):
+        why, fix = "somebody edited the database", "restore it from a backup; see `lr-retune audit verify`"
+        yield from (blocking("ledger", IntegrityError(line, why=why, fix=fix)) for line in broken)
+
+
+def ledger_of(config: Config) -> Ledger | None:
+    """The ledger, or None where there is none yet.
+
+    Raises
+    ------
+    DependencyError, IntegrityError
+        If it does not answer, or is a newer lr-retune's.
+    """
     from lr_retune.stores.ledger import Ledger
 
     if not exists(config.state_url()):
-        _demand_room(config.state_url(), "the ledger")
-    elif broken := Ledger(config.state_url()).verify(config.name):
-        why, fix = "somebody edited the database", "restore it from a backup; see `lr-retune audit verify`"
-        yield from (_error("ledger", IntegrityError(line, why=why, fix=fix)) for line in broken)
+        return None
+    try:
+        return Ledger(config.state_url(), create=False)
+    except ConfigError:
+        return None
 
 
 def _registry(config: Config, _as_of: datetime) -> Iterator[Found]:
-    from lr_retune.stores.ledger import Ledger
     from lr_retune.stores.mlflow import MLflowRegistry
 
     if not exists(config.tracking_uri()):
-        _demand_room(config.tracking_uri(), "MLflow's database")
+        demand_room(config.tracking_uri(), "MLflow's database")
         seen = None
     else:
         seen = MLflowRegistry(config).alias(config.name, "champion")
-    head = Ledger(config.state_url() if exists(config.state_url()) else "sqlite://").head(config.name)
+    if (ledger := ledger_of(config)) is None or ledger.promotions(config.name, "CLAIMED"):
+        return  # nobody is champion yet, or the alias is still on its way
+    head = ledger.head(config.name)
     if head.head and seen != head.version:
         error = HeldError(
             f"the registry's champion alias points at {seen or 'nothing'}, the ledger says version {head.version}",
             why="it was moved by hand or by another tool; runs hold until a person has decided",
             fix="look who did it; point the alias back, or `lr-retune reconcile` after a crash",
         )
-        yield _error("alias_moved", error)
+        yield blocking("alias_moved", error)
 
 
-def _demand_room(url: str, what: str) -> None:
+def demand_room(url: str, what: str) -> None:
+    """Raise DependencyError where a SQLite file could not be made; `what` names it."""
     path = Path(url.partition(":///")[2])
     folder = next(p for p in path.absolute().parents if p.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
@@ -121,7 +158,7 @@ def _data(config: Config, as_of: datetime) -> Iterator[Found]:
     from lr_retune.steps import excused, feed_faults
 
     plugins = load_plugins(config)
-    feed = Feed(config, plugins.source, as_of)
+    feed = Feed(config, plugins.feeds, as_of)
     champion = _champion(config)
     if champion is None:
         freeze(feed, config)
@@ -135,11 +172,10 @@ def _data(config: Config, as_of: datetime) -> Iterator[Found]:
 def _champion(config: Config) -> Champion | None:
     """The champion, where the ledger has one and can be read; why not is told by `_ledger`."""
     from lr_retune.stores.chronicle import Chronicle
-    from lr_retune.stores.ledger import Ledger
 
     with suppress(RetuneError):
-        if exists(config.state_url()):
-            moves = Chronicle(Ledger(config.state_url()), config.name).moves
+        if (ledger := ledger_of(config)) is not None:
+            moves = Chronicle(ledger, config.name).moves
             return moves[-1].champion if moves else None
     return None
 
@@ -151,7 +187,7 @@ def _fault(fault: Fault) -> Found:
     return problem, DataError.exit_code if fault.matters else 0
 
 
-_LOOKS: dict[str, Callable[[Config, datetime], Iterator[Found]]] = {
+LOOKS: dict[str, Callable[[Config, datetime], Iterator[Found]]] = {
     "plugins": _plugins,
     "data": _data,
     "ledger": _ledger,

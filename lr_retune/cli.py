@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, console
+from lr_retune import __version__, console, daily
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError
+from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -25,21 +25,13 @@ def _group(words: str) -> typer.Typer:
 app = _group("Keeps the learning rate of production models right.")
 config_app = _group("The configuration as it is understood.")
 demo_app = _group("The whole loop on real data, in a folder of its own.")
+contract_app = _group("What the feed promised, and a person's word that it changed for good.")
 audit_app = _group("Proof that the ledger is what was written.")
 app.add_typer(config_app, name="config")
 app.add_typer(demo_app, name="demo")
+app.add_typer(contract_app, name="contract")
 app.add_typer(audit_app, name="audit")
 
-DEFAULT_CONFIG = Path("retune.toml")
-ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="The model's retune.toml.")]
-AsOf = Annotated[
-    str | None, typer.Option("--as-of", help="Simulated now, ISO 8601; without an offset in [schedule] timezone.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Actor = Annotated[str, typer.Option(help="Who does this, for the ledger; the user of this machine by default.")]
-Why = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
-
-LAST_DAY = datetime.max.replace(tzinfo=UTC)  # a history is cut at no time
 ASKS = {"fix_feed": DataError.exit_code, "ask": HeldError.exit_code}  # a decision that somebody must act on
 STRICT = {"rejected": 1, "inconclusive": 10, "awaiting_approval": 10, "suggested": 10}
 
@@ -58,9 +50,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 # ── set up ────────────────────────────────────────────────────────────────────────────────────────
 @app.command()
 def init(
-    source: Annotated[Path, typer.Option("--from", help="A Parquet or CSV file with labelled rows.")],
-    label: Annotated[str, typer.Option(help="Its label column.")],
+    source: Annotated[Path, typer.Option("--from", help="A Parquet or CSV file of rows.")],
+    label: Annotated[str, typer.Option(help="Its label column, or that of --labels.")],
     time: Annotated[str, typer.Option(help="Its event-time column.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="A file of its own for the labels: id, label, when it became known.")
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="What joins the two files; guessed.")] = None,
     task: Annotated[str | None, typer.Option(help="binary or regression; guessed from the labels.")] = None,
     name: Annotated[str | None, typer.Option(help="The registered model's name; from the file's name.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = DEFAULT_CONFIG,
@@ -73,7 +69,8 @@ def init(
     from lr_retune.scaffold import scaffold
 
     console.refuse_overwriting(output, force=force)
-    text = scaffold(source, label=label, time=time, task=task, name=name, folder=output.resolve().parent)
+    root = output.resolve().parent
+    text = scaffold(source, label, time, task, name, folder=root, labels=labels, id=id)
     console.write(output, text)
     load_config(output, environ={})
     where = console.at(output, DEFAULT_CONFIG)
@@ -169,7 +166,9 @@ def run(
 def search(
     config: ConfigPath = DEFAULT_CONFIG,
     as_of: AsOf = None,
-    strategy: Annotated[str | None, typer.Option(help="Another strategy than the configured one.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Another strategy than the configured one.", autocompletion=strategies)
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Another seed.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -277,6 +276,41 @@ def reconcile(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> Non
     say(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
 
 
+@contract_app.command("diff")
+def contract_diff(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> int:
+    """The newest ticks held against the champion's contract; exit code 3 where a run would be held."""
+    from lr_retune import answers
+    from lr_retune.evolve import diff
+
+    with opened(config) as (loaded, stores):
+        found = diff(loaded, stores, moment(loaded, as_of))
+    fields = answers.answer("contract diff", ok=not found.blocks, **answers.difference(found))
+    say(as_json, fields, answers.lines_of_difference(found))
+    return DataError.exit_code if found.blocks else 0
+
+
+@contract_app.command("accept")
+def contract_accept(
+    config: ConfigPath = DEFAULT_CONFIG,
+    actor: Actor = "",
+    reason: Why = "",
+    column: Annotated[list[str] | None, typer.Option("--column", help="Only this column; may be repeated.")] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Accept the feed as it is now: it blocks no more, and the next training learns it."""
+    from lr_retune import answers
+    from lr_retune.evolve import accept
+
+    with opened(config) as (loaded, stores):
+        now = moment(loaded, as_of)
+        entry, found = accept(loaded, stores, now, actor=actor or console.user(), reason=reason, only=column or ())
+    opens = None if entry is None else entry.record["version"]
+    fields = {"ledger_row": None if entry is None else entry.seq, "version": opens, **answers.difference(found)}
+    first = "nothing to accept" if entry is None else f"accepted: opens contract version {opens}"
+    say(as_json, answers.answer("contract accept", ok=True, **fields), [first, *answers.lines_of_difference(found)])
+
+
 @audit_app.command("verify")
 def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
     """Recompute the ledger's hash chain."""
@@ -317,16 +351,7 @@ def gate(
     return found.exit_code
 
 
-@app.command()
-def status(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> int:
-    """Where the model stands; exit code 1 when nobody has looked for two ticks."""
-    from lr_retune import answers
-    from lr_retune.stores.status import standing
-
-    with opened(config) as (loaded, stores):
-        found, code = standing(stores, loaded, moment(loaded, as_of))
-    say(as_json, answers.answer("status", models=[found]), answers.lines_of_status(found))
-    return code
+daily.register(app)
 
 
 @app.command()
@@ -377,6 +402,21 @@ def demo_demand(
 
     found = demand(folder, (lambda _line: None) if as_json else typer.echo)
     say(as_json, answer("demo demand", ok=True, **found), [])
+
+
+@demo_app.command("fraud")
+def demo_fraud(
+    folder: Annotated[Path, typer.Option(help="A new folder for the demo's files.")] = Path("lr-retune-fraud"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another story.")] = 0,
+    no_drift: Annotated[bool, typer.Option("--no-drift", help="Nothing is planted: nothing should happen.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Half a year of simulated card payments: late labels, a broken day, a change that hurts."""
+    from lr_retune.answers import answer
+    from lr_retune.demo.fraud import fraud
+
+    found = fraud(folder, (lambda _line: None) if as_json else typer.echo, seed=seed, drift=not no_drift)
+    say(as_json, answer("demo fraud", ok=True, **found), [])
 
 
 if __name__ == "__main__":

@@ -123,22 +123,48 @@ class Schedule(Section):
         return value
 
 
-class Data(Section):
-    """Where rows come from and what their columns mean."""
+class Where(Section):
+    """Where one feed's rows are read from; which keys a source takes is the source's to say."""
 
     source: Name = "parquet"
-    path: Uri
+    path: Uri | None = None  # a file, glob, folder or fsspec URL; duckdb: the database file
+    url: Uri | None = None  # sql: the database
+    table: Name | None = None  # sql, duckdb: a table or view, schema.name
+    query: Name | None = None  # sql, duckdb: a SELECT in its place
+
+    @property
+    def given(self) -> bool:
+        """Whether this feed exists apart from the rows."""
+        return self.path is not None or self.url is not None
+
+    @model_validator(mode="after")
+    def _one_table(self) -> Self:
+        if self.table is not None and self.query is not None:
+            raise ValueError("table and query exclude each other: keep one")
+        return self
+
+
+class Data(Where):
+    """Where rows come from and what their columns mean."""
+
     time: Name
-    label: Name
+    available_time: Name | None = None  # when the row itself arrived
+    label: Name | None = None
     label_time: Name | None = None
     label_delay: Duration | None = None
     exclude: tuple[Name, ...] = Field(default=(), strict=False)
     features: tuple[Name, ...] | None = Field(default=None, strict=False, min_length=1)
     categorical: tuple[Name, ...] = Field(default=(), strict=False)
     id: Name | None = None
-    score: Name | None = None
+    score: Name | None = None  # the score that was served, where the rows hold it
     weight: Name | None = None
     lookback: Duration = timedelta(0)
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if not self.given:
+            raise law("data.path", "required, and missing (or [data] url, for a source that reads a database)")
+        return self
 
     @model_validator(mode="after")
     def _one_label_clock(self) -> Self:
@@ -148,7 +174,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:
-        roles = "time, label, label_time, id, score and weight"
+        roles = "time, available_time, label, label_time, id, score and weight"
         if doubled := sorted({name for name in self.roles if self.roles.count(name) > 1}):
             raise law("data", f"{roles} must be different columns, {doubled} has two of these roles")
         if both := sorted({*(self.features or ()), *self.categorical} & set(self.roles)):
@@ -162,15 +188,43 @@ class Data(Section):
     @property
     def roles(self) -> tuple[str, ...]:
         """Columns that are never features."""
-        named = (self.time, self.label, self.label_time, self.id, self.score, self.weight)
+        named = (self.time, self.available_time, self.label, self.label_time, self.id, self.score, self.weight)
         return tuple(name for name in named if name is not None)
 
 
-class Labels(Section):
-    """When a tick's labels count as complete."""
+class Labels(Where):
+    """Where labels come from, when they stand apart from the rows, and when a tick's labels count as complete."""
 
+    mode: Literal["known", "none"] = "known"  # none: production brings no labels
     quorum: float = Field(default=0.95, gt=0, le=1)
     max_delay: Duration | None = None
+    key: Name | None = None  # the id of the labelled row; [data] id by default
+    label: Name | None = None
+    known_at: Name | None = None  # when this label, or this revision of it, became known
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        named = {"label": self.label, "known_at": self.known_at}
+        if self.given and (lacking := [name for name, value in named.items() if value is None]):
+            raise law(f"labels.{lacking[0]}", "required, and missing: labels in a feed of their own need it")
+        if not self.given and (more := [name for name, value in {**named, "key": self.key}.items() if value]):
+            raise law(f"labels.{more[0]}", "belongs to labels in a feed of their own: set [labels] path or url")
+        return self
+
+
+class Predictions(Where):
+    """What was served: logged scores, to be compared with the champion's own on the rows as they stand in the feed."""
+
+    time: Name  # when the score was given
+    score: Name
+    key: Name | None = None  # the id of the scored row; [data] id by default
+    version: Name | None = None  # the registered version, or the model's digest, that gave it
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if not self.given:
+            raise law("predictions.path", "required, and missing (or [predictions] url)")
+        return self
 
 
 class Window(Section):
@@ -187,6 +241,7 @@ class Model(Section):
     """The family of models and everything about it but the learning rate."""
 
     family: str = "lightgbm"
+    transform: Name | None = None  # a team's own feature code, an entry point of lr_retune.transforms
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
     threads: int = Field(default=1, ge=1)
 
@@ -323,6 +378,7 @@ class Config(Section):
     schedule: Schedule = Schedule()
     data: Data
     labels: Labels = Labels()
+    predictions: Predictions | None = None
     window: Window = Window()
     model: Model = Model()
     metric: Metric
@@ -371,12 +427,50 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_label(self) -> Self:
+        data, labels = self.data, self.labels
+        if labels.given and data.label is not None:
+            raise law("data.label", "must be left out where [labels] is a feed of its own: [labels] label names it")
+        if labels.given and (clock := data.label_time or data.label_delay) is not None:
+            key = "label_time" if clock == data.label_time else "label_delay"
+            raise law(f"data.{key}", "must be left out where [labels] is a feed of its own: known_at is its clock")
+        if not labels.given and data.label is None and labels.mode != "none":
+            text = 'required, and missing (or [labels] path, for labels of their own; or [labels] mode = "none")'
+            raise law("data.label", text)
+        for name, joined in (("labels", labels.given), ("predictions", self.predictions is not None)):
+            if joined and data.id is None:
+                raise law("data.id", f"required, and missing: [{name}] is joined by it")
+        return self
+
+    @model_validator(mode="after")
     def _labels_agree(self) -> Self:
         wait, delay = self.labels.max_delay, self.data.label_delay
         if wait is not None and delay is not None and wait < delay:
             got = f"{format_duration(wait)} < {format_duration(delay)}"
             raise law("labels.max_delay", f"must not be shorter than data.label_delay, got {got}")
         return self
+
+    @property
+    def label(self) -> str | None:
+        """The label's column, in the rows or joined to them."""
+        return self.labels.label if self.labels.given else self.data.label
+
+    @property
+    def label_time(self) -> str | None:
+        """The column that says when a label became known, in the rows or joined to them."""
+        return self.labels.known_at if self.labels.given else self.data.label_time
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Columns that are never features."""
+        joined = (self.label, self.label_time) if self.labels.given else ()
+        return (*self.data.roles, *(name for name in joined if name is not None))
+
+    def reading(self, feed: Labels | Predictions) -> Config:
+        """The configuration a source of another feed is built with: its place and clock stand under ``data``."""
+        time = feed.known_at if isinstance(feed, Labels) else feed.time
+        where = {key: getattr(feed, key) for key in Where.model_fields}
+        return self.model_copy(update={"data": Data.model_validate({**where, "time": time}), "labels": Labels()})
 
     @property
     def root(self) -> Path:
@@ -397,7 +491,7 @@ class Config(Section):
         """How long a tick may wait for labels before it counts as it is."""
         if self.labels.max_delay is not None:
             return self.labels.max_delay
-        if self.data.label_time is not None:
+        if self.label_time is not None:
             return timedelta(days=90)
         return self.data.label_delay or timedelta(0)
 
@@ -410,7 +504,12 @@ class Config(Section):
     def question(self) -> str:
         """Content hash of what a loss per tick means: metric, calendar, label."""
         content = self.model_dump(mode="json", include={"task", "metric", "schedule"})
-        return _hash(content | {"label": self.data.label})
+        return _hash(content | {"label": self.label})
+
+    def place(self, value: str) -> str:
+        """A path or URL with its secret resolved; one without a scheme is relative to the configuration."""
+        found = resolve_secret(value, self.root)
+        return found if "://" in found else str(self.root / found)
 
     def tracking_uri(self) -> str:
         """MLflow's URI with its secret resolved and a relative sqlite path made absolute."""
@@ -635,7 +734,7 @@ def _seen(document: Any, loc: tuple[Any, ...], told: str) -> str:
         shown = json.dumps(document, ensure_ascii=False, default=str)
     except ValueError:  # an integer of thousands of digits
         return ""
-    return "" if loc[0] in ("mlflow", "state") or _PASSWORD.search(shown) else f", got {shown[:80]}"
+    return "" if loc[0] in ("mlflow", "state") or loc[-1] == "url" or _PASSWORD.search(shown) else f", got {shown[:80]}"
 
 
 def valid_keys(loc: tuple[Any, ...] = ()) -> list[str]:

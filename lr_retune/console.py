@@ -101,7 +101,7 @@ def _command(words: Sequence[str]) -> str:
         if word.startswith("-"):
             break
         named.append(word)
-    return " ".join(named[: 2 if named[:1] in (["config"], ["audit"], ["demo"]) else 1])
+    return " ".join(named[: 2 if named[:1] in (["config"], ["audit"], ["demo"], ["contract"]) else 1])
 
 
 def _named(error: Exception) -> RetuneError:

@@ -83,3 +83,36 @@ def matrix(columns: Mapping[str, Any], features: Sequence[Mapping[str, Any]]) ->
         for f in features
     ]
     return np.column_stack(parts) if parts else np.empty((0, 0))
+
+
+def texts(values: Iterable[Any]) -> np.ndarray:
+    """Category values to their canonical text or None, shape ``(n,)``."""
+    found = [level(value) for value in values]
+    array = np.empty(len(found), dtype=object)
+    array[:] = found
+    return array
+
+
+def raw(columns: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """What feature code reads: numbers as float64, categories as text or None."""
+    return {n: numbers(columns[n]) if kind == "number" else texts(columns[n]) for n, kind in kinds.items()}
+
+
+def derive(given: Mapping[str, np.ndarray], transform: Any) -> dict[str, np.ndarray]:
+    """The columns that feature code adds to normalised ones (see `raw`), checked against its promise.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, of another length or not of its kind.
+    """
+    made = transform(given)
+    rows = len(next(iter(given.values()))) if given else 0
+    found = {}
+    for name, kind in transform.outputs.items():
+        if name not in made:
+            raise ValueError(f"no column {name!r}: the outputs are {sorted(transform.outputs)}")
+        found[name] = numbers(made[name]) if kind == "number" else texts(made[name])
+        if found[name].shape != (rows,):
+            raise ValueError(f"{name!r} has the shape {found[name].shape} on {rows} rows")
+    return found

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from lr_retune.config import Config, Model
 from lr_retune.errors import ConfigError
-from lr_retune.records import Family, Gate, Source, Strategy
+from lr_retune.records import Family, Feeds, Gate, Strategy
 
-Group = Literal["sources", "families", "strategies", "gates"]
+Group = Literal["sources", "families", "strategies", "gates", "transforms", "schedulers"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """The four kinds of parts one model's loop is made of."""
+    """The parts one model's loop is made of."""
 
-    source: Source
+    feeds: Feeds
     family: Family
     strategy: Strategy
     gates: tuple[Gate, ...]
@@ -50,16 +50,36 @@ def find(group: Group, name: str) -> Any:
     )
 
 
+def provider(group: Group, name: str) -> str | None:
+    """The installed package that brings an entry point, as pip writes it: ``name==version``."""
+    for point in entry_points(group=f"lr_retune.{group}", name=name):
+        return None if point.dist is None else f"{point.dist.name}=={point.dist.version}"
+    return None
+
+
 def load_family(model: Model, name: str | None = None) -> Family:
     """The family of a configuration, or of a champion that has another one."""
     built: Family = find("families", name or model.family)(model.params, model.threads)
     return built
 
 
+def load_feeds(config: Config) -> Feeds:
+    """The sources of rows, labels and logged scores."""
+    if config.model.transform is not None:
+        find("transforms", config.model.transform)
+    labels, predictions = config.labels, config.predictions
+    return Feeds(
+        data=find("sources", config.data.source)(config),
+        labels=find("sources", labels.source)(config.reading(labels)) if labels.given else None,
+        predictions=find("sources", predictions.source)(config.reading(predictions)) if predictions else None,
+        transform=partial(find, "transforms"),
+    )
+
+
 def load_plugins(config: Config) -> Plugins:
     """All parts of one model's loop; a typo fails here, before any row is read."""
     return Plugins(
-        source=find("sources", config.data.source)(config),
+        feeds=load_feeds(config),
         strategy=find("strategies", config.search.strategy),
         gates=tuple(find("gates", name) for name in config.gates.names),
         family=load_family(config.model),

@@ -118,6 +118,8 @@ class Contract:
     version: int
     columns: tuple[Column, ...]
     rows: int  # learned on that many
+    transform: str | None = None  # the entry point that derives columns from raw ones
+    accepted: str | None = None  # key of the acceptance it was learned under
 
     @property
     def features(self) -> list[dict[str, Any]]:
@@ -132,6 +134,17 @@ class Contract:
     def categorical(self) -> tuple[int, ...]:
         """Positions of category columns."""
         return tuple(i for i, c in enumerate(self.columns) if c.kind == "category")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A person's word that the feed has changed for good: the next training learns its contract anew."""
+
+    key: str
+    as_of: datetime
+    version: int  # of the contract it opens
+    columns: Mapping[str, Literal["number", "category"]]  # what the next training reads
+    waived: tuple[tuple[str, str], ...]  # (column, fault code) that block the old champion no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,15 @@ class Rows:
     def labelled(self) -> Rows:
         """Only rows whose label is known."""
         return self.take(~np.isnan(self.y))
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Scores that production served for some rows; arrays share their first axis."""
+
+    score: np.ndarray  # (n,) float64; NaN: none was logged
+    time: np.ndarray  # (n,) int64 microseconds UTC: when it was given
+    version: np.ndarray | None = None  # (n,) text or None: which model gave it
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +296,14 @@ class History:
     decisions: tuple[PastDecision, ...] = ()
     born: datetime | None = None  # as_of of bootstrap
     rolled_back: datetime | None = None  # as_of of the last rollback
+    paused_until: datetime | None = None  # a person's word: about now, whatever as_of a run simulates
+    paused_by: str = ""
+    paused_why: str = ""
+    accepted: datetime | None = None  # since when the champion's contract is given up in part
+
+    def paused(self, as_of: datetime) -> bool:
+        """Whether a person has asked that nothing changes at ``as_of``."""
+        return self.paused_until is not None and as_of < self.paused_until
 
     @property
     def last_settled(self) -> datetime | None:
@@ -452,6 +482,30 @@ class Source(Protocol):
 
     def read(self, columns: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
         """Rows with start <= time < end in stable time order; time columns as timestamp[us, UTC]."""
+
+
+class Transform(Protocol):
+    """A team's own feature code: an object that an entry point of ``lr_retune.transforms`` names.
+
+    Row by row: what it makes of a row must not depend on other rows, because serving shows it single rows.
+    A change of what it computes is a new entry point under a new name: champions keep the one they were trained with.
+    """
+
+    inputs: Mapping[str, Literal["number", "category"]]  # raw columns it reads
+    outputs: Mapping[str, Literal["number", "category"]]  # columns it adds
+
+    def __call__(self, columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Added columns, each of shape ``(n,)``: numbers as float64 (NaN: missing), categories as text or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """What production keeps about a model: its rows and, where they stand apart, its labels and its logged scores."""
+
+    data: Source
+    labels: Source | None = None
+    predictions: Source | None = None
+    transform: Callable[[str], Transform] | None = None  # name → feature code
 
 
 @dataclass(frozen=True, slots=True)

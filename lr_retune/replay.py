@@ -25,6 +25,7 @@ from lr_retune.plugins import Plugins, find, load_plugins
 from lr_retune.records import (
     Champion,
     Cost,
+    Feeds,
     HoldoutScores,
     Plan,
     Report,
@@ -172,7 +173,7 @@ def walk(
             f"no replay policy named {unknown[0]!r}", why=f"there are {', '.join(ARMS)}", fix="choose among these"
         )
     plugins = load_plugins(config)
-    plugins = replace(plugins, source=_held(config, plugins.source))
+    plugins = replace(plugins, feeds=_held(config, plugins.feeds))
     models = MemoryModels()  # content-addressed, so all policies may share it
     born = first_model(config, Stores.in_memory(config, models), times[0], plugins=plugins)
     shared = _Shared()
@@ -184,11 +185,18 @@ def walk(
     return walked
 
 
-def _held(config: Config, source: Source) -> Source:
-    """The source with its columns in memory; where files disagree about one, it is asked of them as ever."""
+def _held(config: Config, feeds: Feeds) -> Feeds:
+    """The feeds in memory; what was served then was served by another model, so logged scores are left out."""
+    labels = feeds.labels and _in_memory(config.reading(config.labels), feeds.labels)
+    return replace(feeds, data=_in_memory(config, feeds.data), labels=labels, predictions=None)
+
+
+def _in_memory(config: Config, source: Source) -> Source:
+    """A source with its columns in memory; where files disagree about one, it is asked of them as ever."""
     data = config.data
     types = source.schema(EVER)
-    wanted = types if data.features is None else dict.fromkeys((*data.roles, *data.features))
+    listed = data.features is not None and config.model.transform is None
+    wanted = dict.fromkeys((*data.roles, *(data.features or ()))) if listed else types
     plain = [n for n in wanted if n in types and not types[n].startswith("mixed<") and types[n] != DUPLICATE]
     return CachedSource(source, [n for n in plain if n not in data.exclude], data.time)
 
@@ -250,7 +258,7 @@ def _serve(
     A served model answers rows whose columns broke as if these were missing, so nothing is left out.
     """
     contract = champion.contract
-    rows = Feed(config, plugins.source, EVER).rows(contract, span, missing=contract.names).labelled()
+    rows = Feed(config, plugins.feeds, EVER).rows(contract, span, missing=contract.names).labelled()
     model = steps.load_model(config, champion.family, stores.files(champion))
     return rows.y, model.predict(rows.x)
 

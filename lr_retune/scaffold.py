@@ -41,10 +41,19 @@ class Sight:
     label_time: str | None
     wait: timedelta | None  # by then 99 % of the labels are known
     exclude: tuple[str, ...]
+    id: str | None = None  # joins labels that lie in a file of their own
 
 
 def scaffold(
-    file: Path, label: str, time: str, task: str | None = None, name: str | None = None, *, folder: Path | None = None
+    file: Path,
+    label: str,
+    time: str,
+    task: str | None = None,
+    name: str | None = None,
+    *,
+    folder: Path | None = None,
+    labels: Path | None = None,
+    id: str | None = None,
 ) -> str:
     """The text of a commented retune.toml that passes validation.
 
@@ -60,6 +69,10 @@ def scaffold(
         Of the registered model; from the file's name when None.
     folder
         Where the text will be written: the path in it is relative to that. The working directory when None.
+    labels
+        The file that holds the labels, where it is another one.
+    id
+        The column that joins the two; guessed when None.
 
     Raises
     ------
@@ -69,10 +82,12 @@ def scaffold(
         If the file cannot be read.
     """
     root = (folder or Path.cwd()).resolve()
-    sight = look(file, label, time, task)
-    path = Path(os.path.relpath(file.resolve(), root)).as_posix()
+    sight = look(file, label, time, task) if labels is None else look_apart(file, labels, label, time, task, id)
     title = name if name is not None else _name(file.stem)
-    text = "\n".join(_lines(title, sight, {"path": path, "time": time, "label": label, "source": _format(file)})) + "\n"
+    places = {"path": _relative(file, root), "time": time, "label": label, "source": _format(file)}
+    if labels is not None:
+        places |= {"labels": _relative(labels, root), "labels_source": _format(labels)}
+    text = "\n".join(_lines(title, sight, places)) + "\n"
     parse_config(tomllib.loads(text), root=root, origin="the new file")
     return text
 
@@ -92,6 +107,54 @@ def look(file: Path, label: str, time: str, task: str | None = None) -> Sight:
     exclude = tuple(n for n in first.column_names if n not in roles and _no_feature(first, n))
     wait = None if label_time is None else _wait(table, time, label_time)
     return Sight(kind, positives, tick, tick_rows, ticks, label_time, wait, exclude)
+
+
+def look_apart(file: Path, labels: Path, label: str, time: str, task: str | None, id: str | None) -> Sight:
+    """`look` where labels lie in a file of their own."""
+    first, theirs = _read(file, None), _read(labels, None)
+    _must_exist(time, first.column_names, file)
+    _must_exist(label, theirs.column_names, labels)
+    key = _shared_id(first, theirs, time, label) if id is None else id
+    for table, where in ((first, file), (theirs, labels)):
+        _must_exist(key, table.column_names, where)
+    clocks = [n for n in theirs.column_names if _is_time(theirs, n)]
+    known_at = next((n for n in _label_times(label) if n in clocks), clocks[0] if len(clocks) == 1 else None)
+    if known_at is None:
+        why = f"its time columns are {clocks}" if clocks else "it has no time column"
+        fix = f"keep when each label became known in one of {', '.join(LABEL_TIMES[:3])}"
+        raise ConfigError(f"{labels} does not say when its labels became known", why=why, fix=fix)
+    rows, known = _read(file, [time, key]), _read(labels, [key, label, known_at])
+    kind, positives = _task(_labels(known, label), label, task)
+    tick, tick_rows, ticks = _tick(_times(rows, time))
+    exclude = tuple(n for n in first.column_names if n not in (time, key, label) and _no_feature(first, n))
+    joined = rows.append_column(known_at, _joined_clock(rows, known, key, known_at))
+    return Sight(kind, positives, tick, tick_rows, ticks, known_at, _wait(joined, time, known_at), exclude, key)
+
+
+def _shared_id(first: pa.Table, theirs: pa.Table, time: str, label: str) -> str:
+    both = [n for n in first.column_names if n in theirs.column_names and n not in (time, label)]
+    if len(both) != 1:
+        raise ConfigError(
+            "what joins rows and labels is not plain", why=f"columns in both files: {both}", fix="name it with --id"
+        )
+    return str(both[0])
+
+
+def _joined_clock(rows: pa.Table, known: pa.Table, key: str, clock: str) -> Any:
+    """When each row's label became known; null where none did."""
+    import pyarrow as pa
+
+    from lr_retune.data.join import lookup, newest
+
+    utc = known.set_column(
+        known.column_names.index(clock), clock, pa.array(_micros(known, clock)).cast(pa.timestamp("us", "UTC"))
+    )
+    found = lookup(rows.column(key), newest(utc, key, clock), key, [clock])[clock]
+    return found.cast(pa.timestamp("us"))
+
+
+def _relative(file: Path, root: Path) -> str:
+    return Path(os.path.relpath(file.resolve(), root)).as_posix()
 
 
 def _format(file: Path) -> str:
@@ -317,15 +380,10 @@ def _lines(title: str, sight: Sight, data: dict[str, str]) -> list[str]:
             source=(data["source"], "parquet, csv, or an installed plug-in"),
             path=(data["path"], "relative to this file"),
             time=(data["time"], "when the event happened"),
-            label=(data["label"], "what is predicted"),
-            **_label_clock(sight),
+            **_label_keys(sight, data),
             exclude=(list(sight.exclude), "no features: row numbers, identifiers, other times"),
         ),
-        *(
-            _keys("labels", max_delay=(format_duration(sight.wait), "later labels are waited for no longer"))
-            if sight.wait
-            else []
-        ),
+        *_label_feed(sight, data),
         *_keys(
             "window",
             train=(train, "rows to learn from, before valid and holdout"),
@@ -351,10 +409,29 @@ def _lines(title: str, sight: Sight, data: dict[str, str]) -> list[str]:
     ]
 
 
-def _label_clock(sight: Sight) -> dict[str, tuple[Any, str]]:
+def _label_keys(sight: Sight, data: dict[str, str]) -> dict[str, tuple[Any, str]]:
+    if sight.id is not None:
+        return {"id": (sight.id, "joins the labels below; unique")}
+    label = {"label": (data["label"], "what is predicted")}
     if sight.label_time is not None:
-        return {"label_time": (sight.label_time, "when the label became known")}
-    return {"label_delay": ("0d", "how long after the event the label is known; or label_time, a column")}
+        return {**label, "label_time": (sight.label_time, "when the label became known")}
+    told = "how long after the event the label is known; or label_time, a column"
+    return {**label, "label_delay": ("0d", told)}
+
+
+def _label_feed(sight: Sight, data: dict[str, str]) -> list[str]:
+    """The section about labels, where there is anything to say."""
+    keys: dict[str, tuple[Any, str]] = {}
+    if sight.id is not None:
+        keys = {
+            "source": (data["labels_source"], "labels lie in a feed of their own"),
+            "path": (data["labels"], "relative to this file"),
+            "label": (data["label"], "what is predicted"),
+            "known_at": (sight.label_time, "when it became known; the last valid revision wins"),
+        }
+    if sight.wait:
+        keys["max_delay"] = (format_duration(sight.wait), "later labels are waited for no longer")
+    return _keys("labels", **keys) if keys else []
 
 
 def _keys(table: str | None, **keys: tuple[Any, str]) -> list[str]:

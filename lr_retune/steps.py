@@ -22,9 +22,10 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.metrics import curve_loss_for, loss_for
-from lr_retune.plugins import Plugins, load_family
+from lr_retune.plugins import Group, Plugins, load_family, provider
 from lr_retune.records import (
     TRAINING_ACTIONS,
+    Acceptance,
     Candidate,
     Champion,
     Contract,
@@ -52,6 +53,7 @@ from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
 from lr_retune.watch.series import evidence, tick_losses
+from lr_retune.watch.serving import selective_labels, serving_faults
 
 UNREADABLE = ("missing_column", "retyped_column")
 GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
@@ -70,10 +72,10 @@ def observe(
 
     ``looked`` is when somebody last looked: faults are sought in all ticks since then.
     """
-    feed = Feed(config, plugins.source, as_of)
+    feed = Feed(config, plugins.feeds, as_of)
     horizon = feed.horizon()
     span = _watched(config, champion, horizon, as_of)
-    faults = _faults(config, feed, champion, span, looked)
+    faults = _waived(_faults(config, feed, champion, span, looked), stores.accepted(as_of))
     base = Facts(
         as_of=as_of,
         champion=champion.model,
@@ -99,10 +101,21 @@ def _alias_moved(stores: Stores) -> str | None:
         return None
 
 
-def feed_faults(config: Config, plugins: Plugins, champion: Champion, as_of: datetime) -> tuple[Fault, ...]:
+def feed_faults(
+    config: Config, plugins: Plugins, champion: Champion, as_of: datetime, accepted: Acceptance | None = None
+) -> tuple[Fault, ...]:
     """What `observe` would find wrong with the feed, without looking further."""
-    feed = Feed(config, plugins.source, as_of)
-    return _faults(config, feed, champion, _watched(config, champion, feed.horizon(), as_of))
+    feed = Feed(config, plugins.feeds, as_of)
+    return _waived(_faults(config, feed, champion, _watched(config, champion, feed.horizon(), as_of)), accepted)
+
+
+def _waived(faults: Sequence[Fault], accepted: Acceptance | None) -> tuple[Fault, ...]:
+    """What a person accepted is told and blocks no more."""
+    given_up = () if accepted is None else accepted.waived
+    return tuple(
+        replace(f, matters=False, fix="accepted: the next training learns it") if (f.column, f.code) in given_up else f
+        for f in faults
+    )
 
 
 def _faults(
@@ -119,6 +132,8 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
     rows = feed.rows(champion.contract, span, excused(base.faults))
     model = load_model(config, champion.family, stores.files(champion))
     score = model.predict(rows.x)
+    served = (*_served(config, feed, stores, champion, span, score), *_selective(config, rows, score, base.horizon))
+    base = replace(base, faults=(*base.faults, *served))
     loss = loss_for(config.metric)
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
     ticks = tick_losses(rows, score, loss, calendar, base.horizon)
@@ -131,6 +146,27 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
         loss=evidence(ticks, *_promise(config, feed, model, champion, excused(base.faults)), config.policy),
         drift=_drift(config, feed, model, champion, span, score),
     )
+
+
+def _served(
+    config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, score: np.ndarray
+) -> tuple[Fault, ...]:
+    """Logged scores against the champion's own, on rows it served; a replayed champion never served any."""
+    logged = feed.logged(span) if stores.shows else None
+    if logged is None:
+        return ()
+    if logged.version is None:
+        ours = logged.time > micros(stores.crowned(champion))
+    else:
+        ours = np.isin(logged.version.astype(str), [champion.model, str(champion.version)])
+    return tuple(serving_faults(logged, score, ours, config.policy.min_rows))
+
+
+def _selective(config: Config, rows: Rows, score: np.ndarray, horizon: datetime | None) -> tuple[Fault, ...]:
+    if horizon is None:
+        return ()
+    complete = rows.time < micros(horizon)
+    return tuple(selective_labels(score[complete], ~np.isnan(rows.y[complete]), config.policy.min_rows))
 
 
 def _positives(rows: Rows, horizon: datetime | None) -> int:
@@ -158,7 +194,7 @@ def _watched(config: Config, champion: Champion, horizon: datetime | None, as_of
     """Whole ticks since the champion's holdout, at most `[watch] ticks` of them with labels."""
     tick, zone = config.schedule.tick, config.schedule.timezone
     end = tick_start(as_of, tick, zone)
-    newest = min(horizon or end, end)
+    newest = end if config.labels.mode == "none" else min(horizon or end, end)
     start = max(champion.reference.end, shift(tick_start(newest, tick, zone), -config.watch.ticks, tick, zone))
     return Span(min(start, end), end)
 
@@ -212,7 +248,7 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, f
         return None
     from lr_retune.watch.evidently import report  # 10 CPU seconds of import: paid only here
 
-    feed = Feed(config, plugins.source, facts.as_of)
+    feed = Feed(config, plugins.feeds, facts.as_of)
     span = _watched(config, champion, facts.horizon, facts.as_of)
     model = load_model(config, champion.family, stores.files(champion))
     reference, current, before, now = _compared(config, feed, model, champion, span)
@@ -221,15 +257,18 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, f
 
 
 # ── freeze ────────────────────────────────────────────────────────────────────────────────────────
-def plan(config: Config, plugins: Plugins, as_of: datetime, seen: Report | None) -> Plan:
+def plan(
+    config: Config, plugins: Plugins, as_of: datetime, seen: Report | None, accepted: Acceptance | None = None
+) -> Plan:
     """Fix the window: spans counted back from the label horizon, contract and digest.
 
-    ``seen`` is None for a first model: the contract is learned from nothing.
+    ``seen`` is None for a first model: the contract is learned from nothing. ``accepted``: what a person said of a
+    feed that changed.
     """
-    feed = Feed(config, plugins.source, as_of)
+    feed = Feed(config, plugins.feeds, as_of)
     if seen is None:
         return freeze(feed, config)
-    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults))
+    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted)
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +278,7 @@ def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Rep
     ``seen`` is None for a first model: there is no old rate, and the search alone decides.
     """
     started = time.process_time(), time.perf_counter()
-    feed = Feed(config, plugins.source, plan.as_of)
+    feed = Feed(config, plugins.feeds, plan.as_of)
     gaps = () if seen is None else excused(seen.facts.faults)
     train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
     refit = seen is not None and seen.decision.action == "refit"
@@ -323,6 +362,7 @@ def _save(
         "learning_rate": trial.learning_rate,
         "schedule": trial.schedule,
         "steps": trial.steps,
+        **_foreign(plugins, plan.contract),
     }
     digest = stores.models.put(pack(files, plan.contract, meta, {"columns": golden, "scores": scores.tolist()}))
     return Candidate(
@@ -347,10 +387,21 @@ def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
     }
 
 
+def _foreign(plugins: Plugins, contract: Contract) -> dict[str, Any]:
+    """What serving needs of others: the packages that bring family and transform, and the raw columns it reads."""
+    asked: list[tuple[Group, str | None]] = [("families", plugins.family.name), ("transforms", contract.transform)]
+    packages = [provider(group, name) for group, name in asked if name is not None]
+    found: dict[str, Any] = {"packages": [p for p in packages if p is not None and not p.startswith("lr-retune==")]}
+    if contract.transform is not None and plugins.feeds.transform is not None:
+        code = plugins.feeds.transform(contract.transform)
+        found |= {"inputs": dict(code.inputs), "outputs": dict(code.outputs)}
+    return found
+
+
 # ── judge ─────────────────────────────────────────────────────────────────────────────────────────
 def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult) -> Judgement:
     """Meet the champion once, on the holdout that nothing was tuned on."""
-    feed, gaps, champion = Feed(config, plugins.source, plan.as_of), excused(seen.facts.faults), seen.champion
+    feed, gaps, champion = Feed(config, plugins.feeds, plan.as_of), excused(seen.facts.faults), seen.champion
     ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
     theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
     score = _scorer(config, stores, result.family)
@@ -367,7 +418,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
 
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:
     """What a first model promises: its holdout loss, with nobody to compare it to."""
-    rows = Feed(config, plugins.source, plan.as_of).rows(plan.contract, plan.holdout).labelled()
+    rows = Feed(config, plugins.feeds, plan.as_of).rows(plan.contract, plan.holdout).labelled()
     score = _scorer(config, stores, result.family)(result.challenger, rows)
     alone = HoldoutScores(y=rows.y, tick=rows.tick, champion=score, challenger=score)
     judgement = judge_scores(alone, result, config, ())

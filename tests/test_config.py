@@ -145,8 +145,11 @@ def test_contradictions_name_the_key_to_change(tmp_path: Path, extra: str, told:
             'label_time = "t"\nlabel_delay = "1d"',
             "data.label_delay (line 10): label_time and label_delay exclude each other",
         ),
-        ('id = "y"', "data (line 5): time, label, label_time, id, score and weight must be different columns, ['y']"),
-        ('features = ["a", "y"]', "features and categorical must not name time, label"),
+        (
+            'id = "y"',
+            "data (line 5): time, available_time, label, label_time, id, score and weight must be different columns, ['y']",
+        ),
+        ('features = ["a", "y"]', "features and categorical must not name time, available_time, label"),
         ('features = ["a"]\nexclude = ["a"]', "data.features (line 9): must not share columns with exclude"),
         ('features = ["a"]\ncategorical = ["b"]', "data.categorical (line 10): must be among features, ['b'] is not"),
         ("features = []", "data.features (line 9)"),

@@ -18,7 +18,7 @@ from lr_retune.data.contract import FAULTS
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.sources import ParquetSource
-from lr_retune.records import Contract, Fault, Span
+from lr_retune.records import Contract, Fault, Feeds, Span
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 DAY = timedelta(days=1)
@@ -62,7 +62,7 @@ FEATURES = ("amount", "count", "shop", "code", "heavy")
 def learned(root: Path) -> Contract:
     pq.write_table(stream(0, 40), root / "0.parquet")
     made = config(root, categorical=["code"])
-    return Feed(made, ParquetSource(made), LEARNED.end).learn(LEARNED)
+    return Feed(made, Feeds(ParquetSource(made)), LEARNED.end).learn(LEARNED)
 
 
 def check(
@@ -73,7 +73,7 @@ def check(
     if table is not None:
         pq.write_table(table, root / "1.parquet")
     made = config(root, categorical=["code"])
-    return Feed(made, ParquetSource(made), NOW).check(contract, WATCHED, importance, 0.01)
+    return Feed(made, Feeds(ParquetSource(made)), NOW).check(contract, WATCHED, importance, 0.01)
 
 
 def changed(name: str, change: Callable[[np.ndarray], Any]) -> pa.Table:
@@ -254,7 +254,7 @@ def test_a_column_that_always_stands_still_for_a_while_is_none(tmp_path: Path) -
 
     pq.write_table(monthly(0, 40), tmp_path / "0.parquet")
     made = config(tmp_path, categorical=["code"])
-    contract = Feed(made, ParquetSource(made), LEARNED.end).learn(LEARNED)
+    contract = Feed(made, Feeds(ParquetSource(made)), LEARNED.end).learn(LEARNED)
     assert check(tmp_path, monthly(40, 5), contract) == ()
 
 
@@ -265,7 +265,7 @@ def test_a_cold_week_is_no_change_of_unit(tmp_path: Path) -> None:
 
     pq.write_table(weather(0, 40, 12.0), tmp_path / "0.parquet")
     made = config(tmp_path, categorical=["code"])
-    contract = Feed(made, ParquetSource(made), LEARNED.end).learn(LEARNED)
+    contract = Feed(made, Feeds(ParquetSource(made)), LEARNED.end).learn(LEARNED)
     assert check(tmp_path, weather(40, 5, 0.5), contract) == ()
 
 
@@ -301,7 +301,7 @@ def test_no_awkward_column_raises(tmp_path: Path, name: str, value: Any, rows: i
     faults = check(tmp_path, table, contract)
     assert {f.code for f in faults} <= FAULTS.keys()
     made = config(tmp_path, categorical=["code"])
-    feed = Feed(made, ParquetSource(made), NOW)
+    feed = Feed(made, Feeds(ParquetSource(made)), NOW)
     assert len(feed.table(contract, WATCHED, limit=100, seed=0)) == min(rows, 100)
     x = feed.rows(contract, WATCHED, [name]).x
     assert x.shape == (rows, len(FEATURES))
@@ -319,10 +319,12 @@ def test_a_quiet_real_stream_has_no_blocking_fault_over_two_years() -> None:
     made = parse_config(raw | {"data": data}, root=DATA)
     source = ParquetSource(made)
     born = datetime(2016, 1, 1, tzinfo=UTC)
-    contract = freeze(Feed(made, source, born), made).contract
+    contract = freeze(Feed(made, Feeds(source), born), made).contract
     for week in range(0, 104, 4):
         now = born + 7 * week * DAY
         for days in (1, 7, 40):
             assert not [
-                f for f in Feed(made, source, now).check(contract, Span(now - days * DAY, now), {}, 0.01) if f.matters
+                f
+                for f in Feed(made, Feeds(source), now).check(contract, Span(now - days * DAY, now), {}, 0.01)
+                if f.matters
             ]

@@ -18,7 +18,7 @@ from lr_retune.data.plan import freeze
 from lr_retune.data.sources import CachedSource, ParquetSource
 from lr_retune.data.ticks import tick_start
 from lr_retune.errors import DataError
-from lr_retune.records import Rows, Span, canonical
+from lr_retune.records import Feeds, Rows, Span, canonical
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 DAY = timedelta(days=1)
@@ -71,7 +71,7 @@ LATE = {"label_time": "label_ts", "categorical": ["zip"]}
 def feed_of(root: Path, table: pa.Table, as_of: datetime, **more: Any) -> Feed:
     pq.write_table(table, root / "feed.parquet")
     config = made(root, **more)
-    return Feed(config, ParquetSource(config), as_of)
+    return Feed(config, Feeds(ParquetSource(config)), as_of)
 
 
 def same(a: Rows, b: Rows) -> bool:
@@ -104,7 +104,7 @@ def test_poison_after_as_of_changes_no_byte(tmp_path: Path, as_of: datetime) -> 
     answers = []
     for folder, path in ((clean, "feed.parquet"), (foul, "*.parquet")):
         config = made(folder, data=LATE | {"path": path})
-        feed = Feed(config, ParquetSource(config), as_of)
+        feed = Feed(config, Feeds(ParquetSource(config)), as_of)
         plan = freeze(feed, config)
         span = Span(plan.train.start, as_of + 9 * DAY)
         rows = feed.rows(plan.contract, span)
@@ -216,7 +216,7 @@ def test_the_running_tick_and_empty_ticks_do_not_move_the_horizon(tmp_path: Path
 def test_labels_seven_days_late_put_the_horizon_seven_days_back() -> None:
     config = real("fraud_handbook_sim.parquet", data={"label_time": "label_ts"})
     for as_of in (datetime(2018, 7, 1, tzinfo=UTC), datetime(2018, 7, 1, 12, tzinfo=UTC)):
-        assert Feed(config, ParquetSource(config), as_of).horizon() == datetime(2018, 6, 24, tzinfo=UTC)
+        assert Feed(config, Feeds(ParquetSource(config)), as_of).horizon() == datetime(2018, 6, 24, tzinfo=UTC)
 
 
 # ── columns and contract ──────────────────────────────────────────────────────────────────────────
@@ -246,7 +246,7 @@ def test_a_column_whose_type_differs_between_files_is_named(tmp_path: Path) -> N
     pq.write_table(table.slice(100).set_column(3, "x", pa.array(["u"] * 380)), tmp_path / "b.parquet")
     config = made(tmp_path, data={"path": "*.parquet"})
     with pytest.raises(DataError, match="column 'x' differs between files: mixed<double, string>"):
-        Feed(config, ParquetSource(config), T0 + 20 * DAY).columns()
+        Feed(config, Feeds(ParquetSource(config)), T0 + 20 * DAY).columns()
 
 
 def test_codes_never_change_and_new_levels_are_appended(tmp_path: Path) -> None:
@@ -382,17 +382,19 @@ def test_a_report_sample_is_bounded_seeded_and_in_time_order(tmp_path: Path) -> 
 
 def test_a_cached_feed_gives_the_same_plan(tmp_path: Path) -> None:
     feed = feed_of(tmp_path, stream(), T0 + 80 * DAY, data=LATE)
-    cached = CachedSource(feed.source, [*feed.needed(), *feed.columns()], "ts")
-    assert canonical(freeze(Feed(feed.config, cached, feed.as_of), feed.config)) == canonical(freeze(feed, feed.config))
+    cached = CachedSource(feed.feeds.data, [*feed.needed(), *feed.columns()], "ts")
+    assert canonical(freeze(Feed(feed.config, Feeds(cached), feed.as_of), feed.config)) == canonical(
+        freeze(feed, feed.config)
+    )
 
 
 def test_real_data_gives_the_same_plan_when_it_is_cut_off_at_as_of(tmp_path: Path) -> None:
     config = real("hotel_cancel.parquet", data={"label_time": "label_ts"})
     as_of = datetime(2016, 9, 1, tzinfo=UTC)
-    whole = freeze(Feed(config, ParquetSource(config), as_of), config)
+    whole = freeze(Feed(config, Feeds(ParquetSource(config)), as_of), config)
     table = pq.read_table(DATA / "hotel_cancel.parquet")
     before = np.array([t.replace(tzinfo=UTC) < as_of for t in table["ts"].to_pylist()])
     pq.write_table(table.filter(pa.array(before)), tmp_path / "hotel_cancel.parquet")
     cut = made(tmp_path, data={"path": "hotel_cancel.parquet", "exclude": ["step"], "label_time": "label_ts"})
-    assert canonical(freeze(Feed(cut, ParquetSource(cut), as_of), cut)) == canonical(whole)
+    assert canonical(freeze(Feed(cut, Feeds(ParquetSource(cut)), as_of), cut)) == canonical(whole)
     assert whole.horizon < as_of - 7 * DAY

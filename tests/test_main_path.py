@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 
 from lr_retune.config import Config, load_config
 from lr_retune.errors import DependencyError
-from lr_retune.records import Report, canonical
+from lr_retune.records import canonical
 from lr_retune.retune import bootstrap, retune, watch
 from lr_retune.stores.ledger import Ledger
 from lr_retune.stores.memory import MemoryRegistry
@@ -157,90 +156,6 @@ def test_two_folders_two_time_zones_and_two_hash_seeds_give_the_same_bytes(tmp_p
         )
         answers.append(json.loads(done.stdout))
     assert answers[0] == answers[1]
-
-
-# ── by configuration alone, on real data ──────────────────────────────────────────────────────────
-FRAUD = """\
-config_version = 1
-name = "fraud"
-task = "binary"
-[data]
-path = "{path}"
-time = "ts"
-label = "y"
-label_time = "label_ts"
-exclude = ["step"]
-[window]
-train = "42d"
-valid = "14d"
-holdout = "14d"
-[metric]
-name = "log_loss"
-[search]
-points = 3
-learning_rate = {{ low = 0.05, high = 0.2 }}
-[watch]
-drift = "native"
-"""
-
-BIKES = """\
-config_version = 1
-name = "bikes"
-task = "regression"
-[data]
-path = "{path}"
-time = "ts"
-label = "y"
-exclude = ["step"]
-[window]
-train = "180d"
-[metric]
-name = "mae"
-[search]
-points = 3
-learning_rate = {{ low = 0.05, high = 0.2 }}
-[watch]
-drift = "native"
-"""
-
-
-def judged(found: Report) -> None:
-    assert found.outcome in ("promoted", "rejected", "inconclusive")
-    assert found.judgement is not None
-    assert all(np.isfinite(loss) for loss in found.judgement.losses.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "start", "later"),
-    [
-        (
-            "fraud_handbook_sim",
-            FRAUD,
-            datetime(2018, 7, 1, tzinfo=UTC),
-            [datetime(2018, 7, 20, tzinfo=UTC), datetime(2018, 8, 15, tzinfo=UTC)],
-        ),
-        (
-            "dc_bikeshare",
-            BIKES,
-            datetime(2012, 6, 1, tzinfo=UTC),
-            [datetime(2012, 7, 15, tzinfo=UTC), datetime(2013, 6, 1, tzinfo=UTC)],
-        ),
-    ],
-)
-def test_the_loop_runs_on_real_data_by_configuration_alone(
-    tmp_path: Path, shared_data: Callable[[str], Path], name: str, text: str, start: datetime, later: list[datetime]
-) -> None:
-    path = tmp_path / "retune.toml"
-    path.write_text(text.format(path=shared_data(name)), encoding="utf-8")
-    config = load_config(path, environ={})
-    stores = Stores.in_memory(config)
-    first = bootstrap(config, stores, start)
-    assert first.promised > 0
-    found = [retune(config, stores, at) for at in later]
-    assert any(f.decision.action in ("refit", "search") for f in found)
-    for each in found:
-        if each.result is not None:
-            judged(each)
 
 
 def test_labels_that_come_late_move_the_horizon_not_the_rows(tmp_path: Path) -> None:

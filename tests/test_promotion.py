@@ -335,7 +335,7 @@ def test_a_process_that_slept_through_a_newer_promotion_does_not_win_the_alias(s
     assert registry.alias("fraud", "champion") == stores.ledger.head("fraud").version == "3"
 
 
-@pytest.mark.fault("G1")
+@pytest.mark.fault("G1", "G2")
 def test_a_swapped_model_file_is_refused_before_anything_loads_it(tmp_path):
     config = rig.config(tmp_path)
     stores = Stores(Ledger(config.state_url()), MemoryRegistry(), FileModels(models_folder(config)), config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from lr_retune.config import Config, parse_config
 from lr_retune.errors import ConfigError, DataError
 from lr_retune.scaffold import scaffold
+from tests.conftest import Answer
+from tests.test_three_feeds import apart
 
 REPO = Path(__file__).resolve().parents[1]
 DATA = REPO.parent / "shared" / "data"
@@ -191,3 +194,20 @@ def test_the_demo_loads_and_its_columns_are_there() -> None:
     schema = pq.read_schema(demo / config.data.path)
     assert {config.data.time, config.data.label} <= set(schema.names)
     assert (demo / config.data.path).stat().st_size <= 700_000
+
+
+def test_labels_in_a_second_file_are_joined_by_what_both_files_share(
+    tmp_path: Path, cli: Callable[..., Answer]
+) -> None:
+    apart(tmp_path, delay=5)
+    text = scaffold(tmp_path / "rows.parquet", "y", "ts", folder=tmp_path, labels=tmp_path / "labels.parquet")
+    made = parse_config(tomllib.loads(text), root=tmp_path)
+    assert (made.data.id, made.label, made.label_time, made.task) == ("id", "y", "seen", "regression")
+    assert made.labels.max_delay == timedelta(days=5)
+    out = tmp_path / "retune.toml"
+    words = ("--from", tmp_path / "rows.parquet", "--labels", tmp_path / "labels.parquet", "--time", "ts", "-o", out)
+    assert cli("init", *words, "--label", "y").code == 0
+    assert cli("check", "-c", out, "--as-of", "2024-06-01").code == 0
+    refused = cli("init", *words, "--label", "y", "--id", "nothing", "--force")
+    assert refused.code == 2
+    assert "no column 'nothing'" in refused.err

@@ -16,6 +16,8 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.records import Fault, iso
 
 _REPEATS = 0.01
+_STRAYS = 0.01
+_LOST = 0.9  # of the labels: ids are written in another way
 _DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of the rows by nature
 
 
@@ -23,7 +25,7 @@ def check(seen: Seen) -> tuple[Fault, ...]:
     """Every fault: of the feed, then of its columns in the contract's order."""
     if not seen.schema:  # without any row nothing is known about columns
         return (*_no_rows(seen), *_stale(seen))
-    rules = (_no_rows, _stale, _roles, _bad_labels, _bad_weights, _repeated_ids, _repeated_rows)
+    rules = (_no_rows, _stale, _roles, _bad_labels, _joined_labels, _bad_weights, _repeated_ids, _repeated_rows)
     feed = [fault for rule in rules for fault in rule(seen)]
     each = [fault for column in seen.contract.columns for fault in column_faults(seen, column)]
     return (*feed, *each, *_new_columns(seen))
@@ -55,18 +57,40 @@ def _stale(seen: Seen) -> Iterator[Fault]:
 
 def _roles(seen: Seen) -> Iterator[Fault]:
     data = seen.config.data
-    roles = {"label": data.label, "label_time": data.label_time, "weight": data.weight, "id": data.id}
+    roles = {"label": seen.config.label, "label_time": seen.config.label_time, "weight": data.weight, "id": data.id}
+    roles |= {"available_time": data.available_time}
+    if seen.config.labels.mode == "none":
+        roles |= {"label": None, "label_time": None}
     for role, name in roles.items():
         if name is not None and name not in seen.schema:
             what = f"the {role} column {name!r} is missing{seen.hint(name)}"
-            yield Fault("missing_column", name, what, f"bring it back, or correct [data] {role}", role != "id")
+            optional = role == "id" and not seen.config.labels.given
+            yield Fault("missing_column", name, what, f"bring it back, or correct [data] {role}", not optional)
 
 
 def _bad_labels(seen: Seen) -> Iterator[Fault]:
     if bad := int(seen.labels.bad.sum()):
         law = "0 or 1" if seen.config.task == "binary" else "finite numbers"
         what = f"{bad:,} of {len(seen.table):,} labels are not {law}"
-        yield Fault("bad_label", seen.config.data.label, what, "mend the labels where they are written", True)
+        yield Fault("bad_label", seen.config.label, what, "mend the labels where they are written", True)
+
+
+def _joined_labels(seen: Seen) -> Iterator[Fault]:
+    """How labels of their own feed fit the rows: another way of writing ids loses all of them."""
+    found, name = seen.joined, seen.config.label
+    if found is None or not found.labels:
+        return
+    if found.strays > _STRAYS * found.labels:
+        lost = found.strays >= _LOST * found.labels
+        what = f"{found.strays:,} of {found.labels:,} labels that arrived belong to no row"
+        fix = "look whether both feeds write ids alike" if lost else "nothing, if their rows are kept elsewhere"
+        yield Fault("unmatched_labels", name, what, fix, lost)
+    if found.revised:
+        what = f"{found.revised:,} ids had their label changed; the last valid one counts"
+        yield Fault("revised_labels", name, what, "nothing, if revisions are usual", False)
+    if found.conflicts:
+        what = f"{found.conflicts:,} ids have two labels at the same time; the later in order counts"
+        yield Fault("conflicting_labels", name, what, "look at the job that writes labels", False)
 
 
 def _bad_weights(seen: Seen) -> Iterator[Fault]:
@@ -93,7 +117,8 @@ def _repeated_ids(seen: Seen) -> Iterator[Fault]:
 
 def _repeated_rows(seen: Seen) -> Iterator[Fault]:
     data, rows = seen.config.data, len(seen.table)
-    names = [n for n in (data.time, data.label, *seen.contract.names) if n in seen.table.column_names]
+    named = (data.time, seen.config.label, *seen.contract.names)
+    names = [n for n in named if n is not None and n in seen.table.column_names]
     keys = [n for n in names if n == data.time or kind_of(seen.schema[n])]
     plain = seen.table.select(keys).rename_columns([str(i) for i in range(len(keys))])  # a dot would mean nesting
     repeats = rows - len(plain.group_by(plain.column_names, use_threads=False).aggregate([]))

@@ -19,5 +19,15 @@ FAULTS: dict[str, str] = {
     "duplicate_ids": "Rows share an id that [data] id promises to be unique; more than 1 % of them block.",
     "duplicate_rows": "Rows repeat others in time, label and every feature; nearly half of them block.",
     "bad_label": "Labels are infinite, no numbers, or not 0 or 1 in a binary task.",
+    "unmatched_labels": "Labels arrived for rows the feed does not hold. They block as nearly all there is: ids of "
+    "another make lose every label.",
+    "revised_labels": "Labels were changed after they were first known. The last valid revision counts, as it was "
+    "known at the time of the run.",
+    "conflicting_labels": "Ids have two labels of the same time. The later in the feed's order counts.",
+    "serving_skew": "Logged scores differ from what the same champion says of the rows in the feed: production fed it "
+    "other features. Nothing is trained on rows that are not what was served.",
+    "unlogged_scores": "Rows that were served have no logged score.",
+    "selective_labels": "In ticks whose labels are complete, rows with a label score differently from rows without "
+    "one: what the champion blocks or sells out may get no label. Losses on such labels flatter or slander.",
     "bad_weight": "Weights are negative, infinite or no numbers. They count as 0.",
 }

@@ -1,8 +1,7 @@
-"""The label clock: everything a run reads passes here, and nothing at or after ``as_of`` exists."""
+"""Rows as a model reads them at a time: features, the label horizon, the contract and the check against it."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -14,39 +13,32 @@ import pyarrow as pa
 from lr_retune.config import Config
 from lr_retune.data import checks, columns
 from lr_retune.data.kinds import DUPLICATE, kind_of, micros_of
-from lr_retune.data.labels import Labels, known_labels, weights
+from lr_retune.data.labels import weights
 from lr_retune.data.parquet import at
+from lr_retune.data.reader import Reader, between
 from lr_retune.data.seen import Seen
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
-from lr_retune.records import Column, Contract, Fault, Rows, Source, Span, iso, micros
+from lr_retune.records import Column, Contract, Fault, Feeds, Rows, Span, micros
 
+__all__ = ["Feed", "between", "rows_digest"]
 Kind = Literal["number", "category"]
 _HISTORY = 10  # spans before the checked one that tell what is usual
 _MORE_TICKS = 3  # read beyond the longest label delay, so that a mature tick is usually among them
 
 
-class Feed:
-    """One model's rows as they were known at ``as_of``.
+class Feed(Reader):
+    """One model's rows as a model reads them, their label horizon and their contract, at ``as_of``."""
 
-    Parameters
-    ----------
-    source
-        Any source; it is never asked for rows at or after ``as_of``.
-    """
-
-    def __init__(self, config: Config, source: Source, as_of: datetime) -> None:
-        self.config, self.source, self.as_of = config, source, as_of
-        self._schema: Mapping[str, str] | None = None
+    def __init__(self, config: Config, feeds: Feeds, as_of: datetime) -> None:
+        super().__init__(config, feeds, as_of)
         self._identifiers: dict[str, str] = {}
 
     # ── columns ───────────────────────────────────────────────────────────────────────────────────
     @property
-    def schema(self) -> Mapping[str, str]:
-        """Column name → Arrow type name, of files that hold a row before ``as_of``."""
-        if self._schema is None:
-            self._schema = self.source.schema(self.as_of)
-        return self._schema
+    def _ours(self) -> Mapping[str, str]:
+        """`types` under the configured transform: what a training would see."""
+        return self.types(self.config.model.transform)
 
     def columns(self) -> dict[str, Kind]:
         """Features and their kinds: ``[data] features``, or all but roles and ``exclude``.
@@ -56,78 +48,50 @@ class Feed:
         DataError
             If a configured column is missing, or files disagree about a column's type.
         """
-        data, out = self.config.data, self.left_out()
+        data = self.config.data
         for name in (*(data.features or ()), *data.categorical, *self.needed()):
-            self._demand(name)
+            self.demand(name)
         for name in self._wanted():
             self._demand_one_type(name)
-        kept = [name for name in self._wanted() if name not in out]
-        return {
-            name: "category" if name in data.categorical else kind_of(self.schema[name]) or "number" for name in kept
-        }
+        return self.readable()
+
+    def readable(self) -> dict[str, Kind]:
+        """`columns` of what is there; one whose type differs between files can be read as categories."""
+        named, types, out = self.config.data.categorical, self._ours, self.left_out()
+        kept = [name for name in self._wanted() if name not in out and types.get(name, DUPLICATE) != DUPLICATE]
+        mixed = {name for name in kept if types[name].startswith("mixed<")}
+        return {n: "category" if n in named or n in mixed else kind_of(types[n]) or "number" for n in kept}
 
     def left_out(self) -> dict[str, str]:
         """Columns that could have been features but are none, and why."""
-        types = {n: self.schema[n] for n in self._wanted() if n in self.schema}
+        types = {n: self._ours[n] for n in self._wanted() if n in self._ours}
         unusable = {n: f"{t} is no type a model reads" for n, t in types.items() if not _usable(t)}
         empty = {n: "holds no value" for n, t in types.items() if t == "null"}
         return unusable | empty | self._identifiers
 
     def _wanted(self) -> list[str]:
-        data = self.config.data
+        data, roles = self.config.data, self.config.roles
         if data.features is not None:
             return list(data.features)
-        return [name for name in self.schema if name not in data.roles and name not in data.exclude]
+        return [name for name in self._ours if name not in roles and name not in data.exclude]
 
     def needed(self) -> list[str]:
         """Columns that every encoded row needs beside its features."""
-        data = self.config.data
-        return [name for name in (data.time, data.label, data.label_time, data.weight) if name is not None]
-
-    def _demand(self, name: str) -> None:
-        if not self.schema:
-            raise DataError(
-                f"the feed holds no rows before {iso(self.as_of)}", fix="check [data] path and the as-of time"
-            )
-        if name not in self.schema:
-            near = difflib.get_close_matches(name, list(self.schema), n=3, cutoff=0.5)
-            raise DataError(
-                f"the feed has no column {name!r}", why=f"near it: {near}", fix="correct [data], or mend the feed"
-            )
+        data, config = self.config.data, self.config
+        named = (data.time, config.label, config.label_time, data.weight)
+        unlabelled = config.labels.mode == "none" and config.label not in self.schema
+        return [n for n in named if n is not None and not (unlabelled and n in (config.label, config.label_time))]
 
     def _demand_one_type(self, name: str) -> None:
-        kind = self.schema[name]
+        kind = self._ours[name]
         if kind.startswith("mixed<") or kind == DUPLICATE:
             why = "stands twice in a file" if kind == DUPLICATE else f"differs between files: {kind}"
             raise DataError(
                 f"column {name!r} {why}", fix="write the files with one type and one name, or list it in [data] exclude"
             )
 
-    # ── reading ───────────────────────────────────────────────────────────────────────────────────
-    def raw(self, names: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
-        """Raw columns of rows in [start, end) before ``as_of``; columns the feed lacks are left out."""
-        asked = list(dict.fromkeys([self.config.data.time, *names]))
-        end = min(end, self.as_of)
-        if not self.schema or (start is not None and start >= end):
-            return pa.table({name: pa.nulls(0) for name in asked})
-        self._demand(self.config.data.time)
-        return self.source.read([n for n in asked if self.schema.get(n, DUPLICATE) != DUPLICATE], start, end)
-
-    def times(self, start: datetime | None, end: datetime) -> np.ndarray:
-        """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""
-        return micros_of(self.raw([], start, end).column(self.config.data.time))
-
-    def first(self) -> datetime | None:
-        """Time of the first row."""
-        found = self.times(None, self.as_of)
-        return at(found[0]) if len(found) else None
-
-    def labels(self, table: pa.Table) -> Labels:
-        """Labels of raw rows as known at ``as_of``."""
-        return known_labels(table, self.config, self.as_of)
-
     def _raw_rows(self, contract: Contract, span: Span) -> pa.Table:
-        return self.raw([*contract.names, *self.needed()], span.start, span.end)
+        return self.raw([*contract.names, *self.needed()], span.start, span.end, contract.transform)
 
     # ── the label horizon ─────────────────────────────────────────────────────────────────────────
     def horizon(self) -> datetime | None:
@@ -135,6 +99,8 @@ class Feed:
 
         A tick is complete when ``[labels] quorum`` of its rows are labelled or ``max_delay`` has passed since its end.
         """
+        if self.config.labels.mode == "none":
+            return self._last_labelled()
         tick, zone = self.config.schedule.tick, self.config.schedule.timezone
         end = tick_start(self.as_of, tick, zone)
         start = shift(tick_start(self.as_of - self.config.label_max_delay, tick, zone), -_MORE_TICKS, tick, zone)
@@ -158,6 +124,15 @@ class Feed:
         tick, zone = self.config.schedule.tick, self.config.schedule.timezone
         return shift(tick_start(at(found[-1]), tick, zone), 1, tick, zone)
 
+    def _last_labelled(self) -> datetime | None:
+        """Where production brings no labels: the end of the newest tick that has them."""
+        table = self.raw(self.needed(), None, self.as_of)
+        time, known = micros_of(table.column(self.config.data.time)), ~np.isnan(self.labels(table).y)
+        ticks, where = np.unique(self._ticks(time), return_inverse=True)
+        share = np.bincount(where, weights=known) / np.bincount(where) if len(ticks) else ticks
+        full = ticks[share >= self.config.labels.quorum - 1e-9]
+        return shift(at(full[-1]), 1, self.config.schedule.tick, self.config.schedule.timezone) if len(full) else None
+
     # ── the contract ──────────────────────────────────────────────────────────────────────────────
     def learn(self, span: Span, previous: Contract | None = None) -> Contract:
         """What the features are on the rows of ``span``.
@@ -171,7 +146,8 @@ class Feed:
             If a column is missing or not of its kind.
         """
         kinds = self.columns() if previous is None else {c.name: c.kind for c in previous.columns}
-        return self.learn_from(self.raw(list(kinds), span.start, span.end), kinds, previous)
+        table = self.raw(list(kinds), span.start, span.end, self.config.model.transform)
+        return self.learn_from(table, kinds, previous)
 
     def learn_from(
         self, table: pa.Table, kinds: Mapping[str, Kind], previous: Contract | None, missing: Collection[str] = ()
@@ -185,8 +161,8 @@ class Feed:
             for name, kind in kinds.items()
         ]
         if previous is not None:
-            grown = any(len(c.levels) != len(old[c.name].levels) for c in found)
-            return Contract(previous.version + grown, tuple(found), len(table))
+            grown = any(c.name not in old or len(c.levels) != len(old[c.name].levels) for c in found)
+            return Contract(previous.version + grown, tuple(found), len(table), self.config.model.transform)
         self._identifiers = {
             c.name: f"{len(c.levels)} levels in {len(table)} rows: an identifier"
             for c in found
@@ -195,11 +171,11 @@ class Feed:
         kept = tuple(c for c in found if c.name not in self._identifiers)
         if not kept:
             raise DataError("no feature is left", why=str(self.left_out()), fix="name features in [data] features")
-        return Contract(1, kept, len(table))
+        return Contract(1, kept, len(table), self.config.model.transform)
 
     def _column(self, table: pa.Table, name: str) -> Any:
         if name not in table.column_names:
-            self._demand(name)
+            self.demand(name)
             self._demand_one_type(name)
         return table.column(name)
 
@@ -249,7 +225,7 @@ class Feed:
 
         Columns that are missing or not of their kind are null.
         """
-        raw = self.raw(contract.names, span.start, span.end)
+        raw = self.raw(contract.names, span.start, span.end, contract.transform)
         if len(raw) > limit:
             drawn = np.random.default_rng(seed).choice(len(raw), limit, replace=False)
             raw = raw.take(pa.array(np.sort(drawn)))
@@ -274,12 +250,12 @@ class Feed:
         """
         data = self.config.data
         more = [name for name in (data.id, *self._new_categories(contract)) if name is not None]
-        table = self.raw([*contract.names, *self.needed(), *more], span.start, span.end)
+        table = self.raw([*contract.names, *self.needed(), *more], span.start, span.end, contract.transform)
         earlier = span.start - _HISTORY * (span.end - span.start)
         seen = Seen(
             config=self.config,
             as_of=self.as_of,
-            schema=self.schema,
+            schema=self.types(contract.transform),
             contract=contract,
             span=span,
             table=table,
@@ -287,7 +263,8 @@ class Feed:
             newest=self.newest(),
             importance=importance,
             matters=matters,
-            before=lambda name: self.raw([name], earlier, span.start).column(name),
+            before=lambda name: self.raw([name], earlier, span.start, contract.transform).column(name),
+            joined=self.joined(span),
         )
         return checks.check(seen)
 
@@ -311,12 +288,6 @@ def rows_digest(parts: Sequence[Rows]) -> str:
         for array in (rows.x, rows.y, rows.time, rows.weight):
             total.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
-
-
-def between(table: pa.Table, time: str, span: Span) -> pa.Table:
-    """The slice of time-ordered raw rows that lies in a span."""
-    low, high = np.searchsorted(micros_of(table.column(time)), [micros(span.start), micros(span.end)])
-    return table.slice(low, high - low)
 
 
 def _levels(old: Mapping[str, Column], name: str) -> tuple[str, ...]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import glob
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +12,12 @@ import pyarrow as pa
 
 from lr_retune.config import Config
 from lr_retune.data import kinds
-from lr_retune.errors import DataError
+from lr_retune.data.places import File, find
+from lr_retune.errors import ConfigError, DataError
 from lr_retune.records import micros
 
 _START = -(2**62)  # microseconds; before any time a file can hold
+_ATTEMPTS = 3  # of a read whose files change meanwhile
 
 
 class Part(Protocol):
@@ -35,11 +35,18 @@ class Part(Protocol):
 
 
 class FileSource:
-    """Files of one format as one feed: what differs between formats is how one file is opened."""
+    """Files of one format as one feed: what differs between formats is how one file is opened.
 
-    def __init__(self, config: Config, suffix: str, opened: Callable[[Path], Part]) -> None:
+    Raises
+    ------
+    ConfigError
+        If ``[data] path`` is missing, or a key is set that files have no use for.
+    """
+
+    def __init__(self, config: Config, suffix: str, opened: Callable[[File], Part]) -> None:
         self.config, self.suffix, self._open = config, suffix, opened
-        self._parts: dict[tuple[str, int, int], Part] = {}
+        self._parts: dict[File, Part] = {}
+        demand_keys(config, needed="path", unused=("url", "table", "query"))
 
     def schema(self, as_of: datetime) -> Mapping[str, str]:
         """Column name → canonical Arrow type name, from files that hold a row before ``as_of``."""
@@ -58,11 +65,25 @@ class FileSource:
         Raises
         ------
         DataError
-            If no file matches, a file cannot be read, or a column is unknown or stands twice in a file.
+            If no file matches, a file cannot be read or changes meanwhile, or a column is unknown or stands twice in a
+            file.
         """
+        for _ in range(_ATTEMPTS):
+            before = find(self.config, self.suffix)
+            table = self._read(columns, start, end)
+            after = set(find(self.config, self.suffix))
+            if all(file in after for file in before):
+                return table
+        raise DataError(
+            f"files of {self.config.data.path} change while they are read",
+            why="rows of two states would be mixed",
+            fix="write files under another name and rename them when they are complete",
+        )
+
+    def _read(self, columns: Sequence[str], start: datetime | None, end: datetime) -> Any:
         types = self.schema(end)
         if types:
-            _demand(columns, types)
+            demand(columns, types)
         low, high = _START if start is None else micros(start), micros(end)
         parts = [part for part in self._known(high) if part.last >= low]
         tables = [self._read_part(part, columns, types, low, high) for part in parts]
@@ -70,7 +91,7 @@ class FileSource:
         if not tables:
             tables = [pa.table({name: pa.nulls(0) for name in dict.fromkeys([time, *columns])})]
         table = pa.concat_tables(tables, promote_options="default")
-        return _in_time_order(_conformed(table, {time: kinds.UTC_TIME} | dict(types)), time, columns)
+        return in_time_order(_conformed(table, {time: kinds.UTC_TIME} | dict(types)), time, columns)
 
     def _read_part(self, part: Part, columns: Sequence[str], types: Mapping[str, str], low: int, high: int) -> Any:
         here = part.types(high)
@@ -83,51 +104,37 @@ class FileSource:
 
     def _known(self, before: int) -> list[Part]:
         """Files with a row before a time, in the order of their names."""
-        parts = [self._part(path) for path in find(self.config, self.suffix)]
+        parts = [self._part(file) for file in find(self.config, self.suffix)]
         return [p for p in parts if p.first is not None and p.first < before]
 
-    def _part(self, path: Path) -> Part:
-        stat = path.stat()
-        key = (str(path), stat.st_mtime_ns, stat.st_size)
-        if key not in self._parts:
-            self._parts[key] = self._open(path)
-        return self._parts[key]
+    def _part(self, file: File) -> Part:
+        if file not in self._parts:
+            self._parts[file] = self._open(file)
+        return self._parts[file]
 
 
-def find(config: Config, suffix: str) -> list[Path]:
-    """Files that ``[data] path`` names, sorted by name; relative paths are relative to the configuration.
-
-    In a folder, names that begin with a dot or an underscore are skipped: writers use them for files in the making.
+def demand_keys(config: Config, *, needed: str, unused: Sequence[str]) -> None:
+    """Refuse a ``[data]`` section (or the section of another feed) that its source cannot read.
 
     Raises
     ------
-    DataError
-        If there is none, with what lies nearby.
+    ConfigError
+        Naming the key.
     """
-    pattern = config.root / config.data.path
-    if pattern.is_dir():
-        below = (p for p in pattern.rglob(f"*{suffix}") if p.is_file())
-        files = [p for p in below if not any(part.startswith((".", "_")) for part in p.relative_to(pattern).parts)]
-    elif pattern.is_file():
-        files = [pattern]
-    else:
-        files = [p for p in map(Path, glob.glob(str(pattern), recursive=True)) if p.is_file()]
-    if not files:
-        raise _nothing(pattern, suffix)
-    return sorted(files, key=lambda p: p.as_posix())
+    source = config.data.source
+    if getattr(config.data, needed) is None:
+        raise ConfigError(f"{needed} is missing", why=f'source = "{source}" reads from it', fix=f"set {needed}")
+    for key in unused:
+        if getattr(config.data, key) is not None:
+            raise ConfigError(
+                f"{key} is set, and nothing would read it",
+                why=f'source = "{source}" takes {needed}',
+                fix=f"remove {key}, or choose another source",
+            )
 
 
-def _nothing(pattern: Path, suffix: str) -> DataError:
-    folder = next(p for p in pattern.parents if p.is_dir())
-    near = sorted(p.name for p in folder.iterdir())[:10]
-    return DataError(
-        f"no {suffix} file matches {pattern}",
-        why=f"{folder} holds {', '.join(map(repr, near)) or 'nothing'}",
-        fix="set [data] path to a file, a folder or a glob; relative paths start at the configuration's folder",
-    )
-
-
-def _demand(columns: Sequence[str], types: Mapping[str, str]) -> None:
+def demand(columns: Sequence[str], types: Mapping[str, str]) -> None:
+    """Refuse columns that are not there, with what is near them, or that stand twice."""
     for name in columns:
         if name not in types:
             near = difflib.get_close_matches(name, list(types), n=3, cutoff=0.5)
@@ -144,7 +151,8 @@ def _conformed(table: Any, types: Mapping[str, str]) -> Any:
     return table
 
 
-def _in_time_order(table: Any, time: str, columns: Sequence[str]) -> Any:
+def in_time_order(table: Any, time: str, columns: Sequence[str]) -> Any:
+    """These columns of the rows in time order; rows of one time stay in the order they are in."""
     times = kinds.micros_of(table.column(time))
     table = table.select(list(dict.fromkeys(columns)))
     if len(times) < 2 or (times[1:] >= times[:-1]).all():

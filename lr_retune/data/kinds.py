@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lr_retune import encoding
+from lr_retune.config import Config
 from lr_retune.errors import DataError
 
 UTC_TIME = "timestamp[us, tz=UTC]"
 DUPLICATE = "duplicate"  # a name that one file holds twice: no column can be meant
-_CASTABLE = {
+ARROW = {
     "bool": pa.bool_(),
     "int64": pa.int64(),
     "uint64": pa.uint64(),
@@ -25,6 +26,12 @@ _CASTABLE = {
     "date32[day]": pa.date32(),
 }
 _NUMERIC = ("bool", "int64", "uint64", "double")
+
+
+def clocks(config: Config) -> tuple[str, ...]:
+    """Columns that hold times: the time of the row first, then when its label and the row itself became known."""
+    named = (config.data.time, config.label_time, config.data.available_time)
+    return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 def canonical(kind: pa.DataType) -> str:
@@ -71,9 +78,9 @@ def cast(array: Any, name: str) -> Any:
         return pa.nulls(len(array))
     if name.startswith("mixed<"):
         return array.cast(pa.string()) if pa.types.is_null(array.type) else text(array)
-    if name not in _CASTABLE:
+    if name not in ARROW:
         return array
-    return array.cast(_CASTABLE[name], safe=False)
+    return array.cast(ARROW[name], safe=False)
 
 
 def text(array: Any) -> Any:
@@ -88,7 +95,7 @@ def text(array: Any) -> Any:
 
 def castable(name: str) -> bool:
     """Whether `cast` makes this canonical type of any other."""
-    return name in _CASTABLE or name == "null" or name.startswith("mixed<")
+    return name in ARROW or name == "null" or name.startswith("mixed<")
 
 
 def flat(array: Any) -> Any:
@@ -147,6 +154,6 @@ def no_time(column: str, where: str, kind: str) -> DataError:
     """The error for a time column that holds no times."""
     return DataError(
         f"{column!r} in {where} holds no timestamps but {kind}",
-        why="a time column must be a timestamp or date type, or ISO 8601 text in CSV",
-        fix="convert it where the file is written, or name another column in [data] time or label_time",
+        why="a time column must be a timestamp or date type, or ISO 8601 text in CSV and SQLite",
+        fix="convert it where it is written (or in [data] query), or name another column in [data]",
     )

@@ -26,8 +26,8 @@ class Labels:
 
 def known_labels(table: pa.Table, config: Config, as_of: datetime) -> Labels:
     """Labels that had arrived at ``as_of``; one that is no label is told in ``bad`` and is NaN."""
-    name, rows = config.data.label, len(table)
-    if name not in table.column_names:
+    name, rows = config.label, len(table)
+    if name is None or name not in table.column_names:
         return Labels(np.full(rows, np.nan), np.zeros(rows, dtype=bool))
     column = table.column(name)
     given = ~np.asarray(column.is_null().to_numpy(), dtype=bool)
@@ -45,10 +45,10 @@ def known_labels(table: pa.Table, config: Config, as_of: datetime) -> Labels:
 def arrived(table: pa.Table, config: Config, as_of: datetime) -> np.ndarray:
     """Rows whose label, if any, is known at ``as_of``; bool, shape ``(n,)``."""
     data, now = config.data, micros(as_of)
-    if data.label_time is not None:
-        if data.label_time not in table.column_names:
+    if config.label_time is not None:
+        if config.label_time not in table.column_names:
             return np.zeros(len(table), dtype=bool)
-        clock = table.column(data.label_time)
+        clock = table.column(config.label_time)
         when = micros_of(clock)
         return np.asarray((when <= now) & (when != np.iinfo(np.int64).min), dtype=bool)
     delay = 0 if data.label_delay is None else data.label_delay // _MICRO

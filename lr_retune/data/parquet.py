@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lr_retune.data import kinds
+from lr_retune.data.places import File
 from lr_retune.errors import DataError
 
 _BATCH = 131_072  # rows held beyond those that were asked for
@@ -28,20 +28,24 @@ Bounds = tuple[int, int] | None  # first and last time, microseconds UTC; None w
 class ParquetPart:
     """A file, opened by its footer; a torn file is refused here or at its first bad page.
 
+    Parameters
+    ----------
+    clocks
+        Columns that hold times: the time of the row first.
+
     Raises
     ------
     DataError
         With the file's path, if it is no readable Parquet file or has no usable time column.
     """
 
-    def __init__(self, path: Path, time: str, label_time: str | None, timezone: str) -> None:
-        self.path, self.time, self.timezone = path, time, timezone
-        self.clocks = tuple(name for name in (time, label_time) if name is not None)
+    def __init__(self, file: File, clocks: tuple[str, ...], timezone: str) -> None:
+        self.name, self.time, self.clocks, self.timezone = file.name, clocks[0], clocks, timezone
         with self._readable():
-            self.file = pq.ParquetFile(path)
+            self.file = pq.ParquetFile(file.opened())
             self.schema = self.file.schema_arrow
-        if self.schema.names.count(time) != 1:
-            raise missing_time(path, time, self.schema.names)
+        if self.schema.names.count(self.time) != 1:
+            raise missing_time(file.name, self.time, self.schema.names)
 
     def types(self, before: int) -> dict[str, str]:  # noqa: ARG002 - a Parquet file's types are fixed when it is written
         """Column name → canonical type."""
@@ -95,7 +99,7 @@ class ParquetPart:
         try:
             return kinds.to_utc(column, self.timezone)
         except TypeError as error:
-            raise kinds.no_time(name, str(self.path), str(error)) from None
+            raise kinds.no_time(name, self.name, str(error)) from None
 
     def _field(self, name: str) -> Any:
         return self.schema.field(self.schema.get_field_index(name))
@@ -122,40 +126,40 @@ class ParquetPart:
         return (int(known.min()), int(known.max())) if len(known) else None
 
     def _readable(self) -> _Readable:
-        return _Readable(self.path)
+        return _Readable(self.name)
 
 
 class _Readable:
     """What pyarrow says about a broken file, with the path and what to do."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, (pa.ArrowException, OSError)):
-            raise unreadable(self.path, error) from None
+            raise unreadable(self.name, error) from None
 
 
-def unreadable(path: Path, error: BaseException) -> DataError:
+def unreadable(name: str, error: BaseException) -> DataError:
     """The error for a file that cannot be read as what its name says."""
     why = str(error).strip().splitlines()
     return DataError(
-        f"{path} cannot be read",
+        f"{name} cannot be read",
         why=(why or [type(error).__name__])[0][:200],
         fix="write the file again in full, or move it out of [data] path; nothing of it was used",
     )
 
 
-def missing_time(path: Path, time: str, names: list[str]) -> DataError:
-    """The error for a file in which the time column is missing or stands twice."""
+def missing_time(name: str, time: str, names: list[str]) -> DataError:
+    """The error for a file or table in which the time column is missing or stands twice."""
     found = f"holds the column {time!r} {names.count(time)} times" if time in names else f"has no column {time!r}"
     return DataError(
-        f"{path} {found}",
+        f"{name} {found}",
         why=f"rows are ordered by [data] time; the columns are {', '.join(map(repr, names[:20]))}",
-        fix="name the time column in [data] time, or move the file out of [data] path",
+        fix="name the time column in [data] time, or read another file or table",
     )
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lr_retune.config import Config
-from lr_retune.data.feed import Feed, between, rows_digest
+from lr_retune.data.feed import Feed, Kind, between, rows_digest
 from lr_retune.data.spans import plan_spans
 from lr_retune.errors import DataError
-from lr_retune.records import Contract, Plan, Rows, Span, iso
+from lr_retune.records import Acceptance, Contract, Plan, Rows, Span, iso
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing: Collection[str] = ()) -> Plan:
+def freeze(
+    feed: Feed,
+    config: Config,
+    previous: Contract | None = None,
+    missing: Collection[str] = (),
+    accepted: Acceptance | None = None,
+) -> Plan:
     """Spans up to the label horizon, the contract learned on train, and a digest of all rows.
 
     Parameters
@@ -24,25 +31,23 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
         The champion's contract: its columns and levels are kept. None: the first training.
     missing
         Columns of ``previous`` that may lack or have another type: missing values then.
+    accepted
+        The columns to learn instead of those of ``previous``.
 
     Raises
     ------
     DataError
         If there is too little history, no label, or a label that is none.
     """
-    kinds = (
-        feed.columns()
-        if previous is None
-        else {c.name: c.kind for c in previous.columns if c.name not in config.data.exclude}
-    )
+    kinds = _kinds(feed, previous, accepted)
     horizon = feed.horizon()
     if horizon is None:
         raise _no_horizon(feed)
     train, valid, holdout = plan_spans(config, horizon, feed.first())
-    table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end)
+    table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end, config.model.transform)
     if bad := int(feed.labels(table).bad.sum()):
         raise DataError(
-            f"{bad} labels in {config.data.label!r} are none",
+            f"{bad} labels in {config.label!r} are none",
             why="labels must be 0 or 1" if config.task == "binary" else "labels must be finite numbers",
             fix="mend the feed, or name the right column in [data] label",
         )
@@ -50,6 +55,8 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
     raw = {name: between(table, config.data.time, span) for name, span in spans.items()}
     _refuse_leak(feed, raw)
     contract = feed.learn_from(raw["train"], kinds, previous, missing)
+    if accepted is not None:
+        contract = replace(contract, version=max(contract.version, accepted.version), accepted=accepted.key)
     parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
     counts = {name: len(rows.labelled()) for name, rows in parts.items()}
     if not counts["train"]:
@@ -59,6 +66,14 @@ def freeze(feed: Feed, config: Config, previous: Contract | None = None, missing
             _demand_both_classes(name, spans[name], parts[name])
     digest = rows_digest(list(parts.values()))
     return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest)
+
+
+def _kinds(feed: Feed, previous: Contract | None, accepted: Acceptance | None) -> dict[str, Kind]:
+    """What to learn: everything at first and under new feature code, else what was learned or accepted since."""
+    if previous is None or previous.transform != feed.config.model.transform:
+        return feed.columns()
+    named = {c.name: c.kind for c in previous.columns} if accepted is None else accepted.columns
+    return {name: kind for name, kind in named.items() if name not in feed.config.data.exclude}
 
 
 def _id(feed: Feed) -> list[str]:

@@ -75,15 +75,15 @@ def _category(seen: Seen, column: Column, array: Any) -> Iterator[Finding]:
     of = {level: n for level, n in zip(levels, counts, strict=True) if level is not None}
     rows, known = sum(counts), sum(of.values())
     yield from _missing(seen, column, rows, rows - known, 0)
+    # a month or a campaign holds one level for long: the next one is new, and nothing is broken
+    natural = len(of) == 1 and _stood_still(columns.distinct(seen.before(column.name))[1], known)
     if known:
-        yield from _new_levels(seen, column, of, rows)
-    if len(of) == 1 and len(column.levels) > 1 and known >= seen.config.policy.min_rows:
-        earlier = columns.distinct(seen.before(column.name))[1]
-        if not _stood_still(earlier, known):
-            yield "constant", f"holds one level in {known:,} rows", "look whether the feed still fills it", True
+        yield from _new_levels(seen, column, of, rows, recoded=not natural)
+    if len(of) == 1 and len(column.levels) > 1 and known >= seen.config.policy.min_rows and not natural:
+        yield "constant", f"holds one level in {known:,} rows", "look whether the feed still fills it", True
 
 
-def _new_levels(seen: Seen, column: Column, of: Mapping[str, int], rows: int) -> Iterator[Finding]:
+def _new_levels(seen: Seen, column: Column, of: Mapping[str, int], rows: int, *, recoded: bool) -> Iterator[Finding]:
     old = set(column.levels)
     new = {level: n for level, n in of.items() if level not in old}
     hits = sum(new.values())
@@ -91,7 +91,7 @@ def _new_levels(seen: Seen, column: Column, of: Mapping[str, int], rows: int) ->
         names = ", ".join(_named(level) for level in sorted(new, key=lambda level: (-new[level], level))[:_SHOWN])
         what = f"has {len(new)} new levels in {hits / rows:.1%} of the rows: {names}"
         fix = "nothing, if they are real: the next training learns them"
-        yield "new_levels", what, fix, hits >= _RECODED * rows
+        yield "new_levels", what, fix, recoded and hits >= _RECODED * rows
 
 
 def _missing(seen: Seen, column: Column, rows: int, missing: int, infinite: int) -> Iterator[Finding]:
@@ -129,7 +129,8 @@ def _unit_change(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Find
     ratio, spread = median / column.median, highest - lowest
     # day 12 of the year is no tenth of day 184: whole numbers that stay whole were not divided
     whole = low.is_integer() and high.is_integer() and bool((known == np.floor(known)).all())
-    larger = ratio > _UNIT and not low <= median <= high
+    # a median near zero has no ratio to speak of: an indicator that moves from -0.1 to -3 kept its unit
+    larger = ratio > _UNIT and not low - (high - low) <= median <= high + (high - low)
     smaller = ratio < 1 / _UNIT and 0 < spread * _UNIT < high - low and not whole
     if larger or smaller:
         what = f"has the median {median:.4g}, {column.median:.4g} before: {ratio:.3g} times"

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from lr_retune.config import Config
+from lr_retune.data.join import Joined
 from lr_retune.data.kinds import kind_of
 from lr_retune.data.labels import Labels
 from lr_retune.records import Contract, Span
@@ -29,6 +30,7 @@ class Seen:
     importance: Mapping[str, float]
     matters: float
     before: Callable[[str], Any]  # a column's raw values on the rows before the span
+    joined: Joined | None = None  # how labels of their own feed fit the rows
 
     def important(self, name: str) -> bool:
         """A column that blocks; without a model every column does."""
@@ -42,7 +44,7 @@ class Seen:
         data = self.config.data
         if data.features is not None:
             return []
-        named = {*self.contract.names, *data.roles, *data.exclude}
+        named = {*self.contract.names, *self.config.roles, *data.exclude}
         return [name for name, kind in self.schema.items() if name not in named and kind_of(kind)]
 
     def hint(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The built-in sources, Parquet and CSV; DuckDB, which reads CSV text, is known here only."""
+"""Files as sources: Parquet, and CSV, whose text is judged and cast by DuckDB."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lr_retune.config import Config
-from lr_retune.data import kinds
+from lr_retune.data import duck, kinds
 from lr_retune.data.cached import CachedSource
 from lr_retune.data.files import FileSource
+from lr_retune.data.kinds import clocks
 from lr_retune.data.parquet import ParquetPart, missing_time, unreadable
+from lr_retune.data.places import File
 
 __all__ = ["CachedSource", "CsvSource", "ParquetSource"]
 
@@ -40,27 +42,30 @@ _VALUES: dict[str, Callable[[str], str]] = {
 
 
 class ParquetSource(FileSource):
-    """Parquet files below ``[data] path``: a file, a glob or a folder. Built as ``ParquetSource(config)``."""
+    """Parquet files of ``[data] path``: a file, glob, folder or fsspec URL. Built as ``ParquetSource(config)``."""
 
     def __init__(self, config: Config) -> None:
-        data, zone = config.data, config.schedule.timezone
-        super().__init__(
-            config, ".parquet", partial(ParquetPart, time=data.time, label_time=data.label_time, timezone=zone)
-        )
+        zone = config.schedule.timezone
+        super().__init__(config, ".parquet", partial(ParquetPart, clocks=clocks(config), timezone=zone))
 
 
 class CsvSource(FileSource):
-    """CSV files with a header below ``[data] path``: a file, a glob or a folder. Built as ``CsvSource(config)``."""
+    """CSV files, with a header, of ``[data] path``: a file, glob, folder or URL. Built as ``CsvSource(config)``."""
 
     def __init__(self, config: Config) -> None:
-        data, zone = config.data, config.schedule.timezone
-        super().__init__(config, ".csv", partial(CsvPart, time=data.time, label_time=data.label_time, timezone=zone))
+        zone = config.schedule.timezone
+        super().__init__(config, ".csv", partial(CsvPart, clocks=clocks(config), timezone=zone))
 
 
 class CsvPart:
     """One CSV file. A column's type is judged on the rows before the time asked for, so later rows change nothing.
 
-    All text is read as text under names of our own (c0, c1, …): no header can break a query.
+    All text is read as text under names of our own (c0, c1, …): no header can break a query. A remote file is copied.
+
+    Parameters
+    ----------
+    clocks
+        Columns that hold times: the time of the row first.
 
     Raises
     ------
@@ -68,12 +73,12 @@ class CsvPart:
         With the file's path, if it is no readable CSV or has no usable time column.
     """
 
-    def __init__(self, path: Path, time: str, label_time: str | None, timezone: str) -> None:
-        self.path, self.time, self.timezone = path, time, timezone
-        self.clocks = tuple(name for name in (time, label_time) if name is not None)
+    def __init__(self, file: File, clocks: tuple[str, ...], timezone: str) -> None:
+        self.name, self.time, self.clocks, self.timezone = file.name, clocks[0], clocks, timezone
+        self.path = file.copied(self)
         self.names = self._header()
-        if self.names.count(time) != 1:
-            raise missing_time(path, time, self.names)
+        if self.names.count(self.time) != 1:
+            raise missing_time(file.name, self.time, self.names)
 
     @property
     def first(self) -> int | None:
@@ -97,7 +102,7 @@ class CsvPart:
         names = list(dict.fromkeys([self.time, *types]))
         for name in names:
             if name in self.clocks and here[name] != kinds.UTC_TIME:
-                raise kinds.no_time(name, str(self.path), here[name])
+                raise kinds.no_time(name, self.name, here[name])
         parts = [part for name in names for part in self._selected(name, here[name])]
         where = f"w >= {start - _SLACK} AND w < {end + _SLACK}"
         table = self._ask(f"SELECT {', '.join(parts)} FROM ({self._timed}) WHERE {where}")
@@ -122,7 +127,7 @@ class CsvPart:
         row = self._ask(f"SELECT {lost}, max(w), {', '.join(firsts)} FROM ({judged})")
         lost_rows, last, *times = (column[0].as_py() for column in row.columns)
         if lost_rows:
-            raise kinds.no_time(self.time, str(self.path), f"other text in {lost_rows} rows")
+            raise kinds.no_time(self.time, self.name, f"other text in {lost_rows} rows")
         local = [self._utc(wall) for wall in times[0::2]]
         aware = [_NEVER if utc is None else utc for utc in times[1::2]]
         return [-_NEVER if last is None else last + _SLACK, *map(min, local, aware)]
@@ -160,7 +165,8 @@ class CsvPart:
         found = self._ask("FROM sniff_csv($path, all_varchar = true)").to_pylist()[0]
         marks = {key: found[key] if len(found[key]) == 1 else '"' for key in ("Delimiter", "Quote", "Escape")}
         options = ", ".join(
-            f"{o} = {_quoted(marks[k])}" for o, k in (("delim", "Delimiter"), ("quote", "Quote"), ("escape", "Escape"))
+            f"{o} = {duck.quoted(marks[k])}"
+            for o, k in (("delim", "Delimiter"), ("quote", "Quote"), ("escape", "Escape"))
         )
         return f"auto_detect = false, strict_mode = true, skip = {found['SkipRows']}, {options}", len(found["Columns"])
 
@@ -179,19 +185,11 @@ class CsvPart:
         return f"SELECT *, {_wall(column)} AS w, {_aware(column)} AS z FROM {self._rows('true')}"
 
     def _ask(self, query: str) -> Any:
-        import duckdb
-
-        # one thread keeps rows in file order; extensions would be fetched from the network
-        limits: dict[str, Any] = {
-            "threads": 1,
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-        }
         try:
-            with duckdb.connect(":memory:", config=limits) as connection:
-                return connection.sql(query, params={"path": glob_free(self.path)}).to_arrow_table()
-        except duckdb.Error as error:
-            raise unreadable(self.path, error) from None
+            with duck.connected() as connection:
+                return duck.ask(connection, query, {"path": glob_free(self.path)})
+        except duck.errors() as error:
+            raise unreadable(self.name, error) from None
 
 
 def _wall(column: str) -> str:
@@ -207,10 +205,6 @@ def _is_time(value: str) -> str:
 
 def _aware(column: str) -> str:
     return f"coalesce(regexp_matches({column}, '{_OFFSET}'), false)"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def glob_free(path: Path) -> str:

@@ -61,7 +61,7 @@ def unpack_contract(files: Files) -> Contract:
 def contract_from(value: Mapping[str, Any]) -> Contract:
     """A contract from its plain form."""
     columns = tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in value["columns"])
-    return Contract(value["version"], columns, value["rows"])
+    return Contract(value["version"], columns, value["rows"], value.get("transform"), value.get("accepted"))
 
 
 def span_from(value: Mapping[str, str]) -> Span:

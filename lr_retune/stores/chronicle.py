@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from lr_retune.records import Action, Champion, History, Outcome, PastDecision
+from lr_retune.records import Acceptance, Action, Champion, History, Outcome, PastDecision
 from lr_retune.stores.bundle import champion_from
 from lr_retune.stores.ledger import Entry, Kind, Ledger
 
@@ -43,6 +43,23 @@ class Settlement:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A person's word that nothing changes for a while."""
+
+    until: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """When a model's files were deleted on purpose, and by whom."""
+
+    as_of: datetime
+    by: str
+
+
 class Chronicle:
     """Reads new entries only: a replay of a thousand ticks parses each entry once."""
 
@@ -53,6 +70,9 @@ class Chronicle:
         self._settled_by: dict[str, str] = {}  # decision → settlement key
         self._moves: list[Move] = []
         self._rolled_back: list[str] = []
+        self._acceptances: list[Acceptance] = []
+        self._pause: Pause | None = None
+        self._pruned: dict[str, Pruned] = {}
 
     @property
     def moves(self) -> list[Move]:
@@ -71,6 +91,27 @@ class Chronicle:
         """Digests that a rollback took out of production."""
         self._read_on()
         return self._rolled_back
+
+    @property
+    def pause(self) -> Pause | None:
+        """The newest pause that was not taken back, over or not."""
+        self._read_on()
+        return self._pause
+
+    @property
+    def pruned(self) -> Mapping[str, Pruned]:
+        """Digests whose files were deleted by `lr-retune prune`."""
+        self._read_on()
+        return self._pruned
+
+    def accepted(self, as_of: datetime, champion: Champion) -> Acceptance | None:
+        """The newest acceptance of a changed feed that the champion was not trained under, if any."""
+        self._read_on()
+        given = [each for each in self._acceptances if each.as_of <= as_of]
+        known = [each.key for each in given]
+        old = champion.contract.accepted
+        newer = given[known.index(old) + 1 :] if old in known else given
+        return newer[-1] if newer else None
 
     def settlement_of(self, decision: str) -> Settlement | None:
         """The newest settlement of a decision, or None."""
@@ -91,7 +132,10 @@ class Chronicle:
         born = [move.as_of for move in self._moves if move.kind == "bootstrap"]
         back = [move.as_of for move in self._moves if move.kind == "rollback" and move.as_of < as_of]
         decisions = tuple(replace(d, outcome=self._became(d)) for d in past)
-        return History(decisions, min(born, default=None), max(back, default=None))
+        found = History(decisions, min(born, default=None), max(back, default=None))
+        if (held := self._pause) is None:
+            return found
+        return replace(found, paused_until=held.until, paused_by=held.by, paused_why=held.why)
 
     def _became(self, decision: PastDecision) -> Outcome | None:
         if decision.action in _UNJUDGED:
@@ -119,6 +163,11 @@ class Chronicle:
     def _adoption(self, entry: Entry) -> None:
         self._settled_by[entry.key] = entry.record["settlement"]
 
+    def _acceptance(self, entry: Entry) -> None:
+        found = entry.record
+        waived = tuple((column, code) for column, code in found["waived"])
+        self._acceptances.append(Acceptance(entry.key, entry.as_of, found["version"], dict(found["columns"]), waived))
+
     def _move(self, entry: Entry) -> None:
         record: Mapping[str, Any] = entry.record
         champion = champion_from(record["champion"])
@@ -126,10 +175,24 @@ class Chronicle:
         if record["kind"] == "rollback":
             self._rolled_back.append(record["expected"])
 
+    def _paused(self, entry: Entry) -> None:
+        record = entry.record
+        self._pause = Pause(datetime.fromisoformat(record["until"]), record["actor"], record["reason"])
+
+    def _resumed(self, _entry: Entry) -> None:
+        self._pause = None
+
+    def _prune(self, entry: Entry) -> None:
+        self._pruned |= {digest: Pruned(entry.as_of, entry.record["actor"]) for digest in entry.record["models"]}
+
 
 _READERS = {
     "decision": Chronicle._decision,
     "settlement": Chronicle._settlement,
     "adoption": Chronicle._adoption,
     "move": Chronicle._move,
+    "contract": Chronicle._acceptance,
+    "pause": Chronicle._paused,
+    "resume": Chronicle._resumed,
+    "prune": Chronicle._prune,
 }

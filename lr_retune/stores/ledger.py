@@ -23,6 +23,7 @@ from lr_retune.stores import schema as db
 State = Literal["PREPARED", "CLAIMED", "COMMITTED", "ABANDONED"]
 Kind = Literal["promote", "rollback", "bootstrap"]
 T = TypeVar("T")
+CONNECT = 10  # seconds until a database that does not answer counts as away; the drivers wait for minutes
 ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
 _BUSY = ("locked", "deadlock", "could not serialize")  # the whole transaction may be tried again
 
@@ -76,23 +77,33 @@ class Ledger:
         A SQLAlchemy URL; ``sqlite://`` keeps everything in memory.
     busy
         Seconds that one attempt waits for another writer.
+    create
+        Make the tables where there are none.
 
     Raises
     ------
+    ConfigError
+        If there are none, unless ``create``.
     DependencyError
         If the database cannot be opened, is corrupt or stays locked.
     IntegrityError
         If a newer lr-retune wrote it.
     """
 
-    def __init__(self, url: str, *, busy: float = 5.0) -> None:
+    def __init__(self, url: str, *, busy: float = 5.0, create: bool = True) -> None:
         self.url = _parse(url)
         with self._told():
             self._reads = _engine(self.url, busy)
         self._writes = self._reads.execution_options(writes=True)
         if self._read(_version) is None:
+            if not create:
+                raise ConfigError(f"there is no ledger in {self._where} yet", fix="run `lr-retune bootstrap`")
             self._write(_migrate)
         self._refuse_newer()
+
+    @property
+    def _where(self) -> str:
+        return self.url.render_as_string(hide_password=True)
 
     # ── the chain ─────────────────────────────────────────────────────────────────────────────────
     def append(self, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:
@@ -108,6 +119,11 @@ class Ledger:
         e = db.entries.c
         query = sa.select(db.entries).where(e.model == model, e.seq > after).order_by(e.seq)
         return self._read(lambda c: [_entry(row) for row in c.execute(query).mappings()])
+
+    def models(self) -> list[str]:
+        """Names of all models it knows."""
+        query = sa.select(db.heads.c.model).order_by(db.heads.c.model)
+        return self._read(lambda c: list(c.execute(query).scalars()))
 
     def last(self, model: str) -> Entry:
         """The newest entry.
@@ -226,13 +242,12 @@ class Ledger:
             raise DependencyError(
                 f"the driver for {self.url.drivername} is not installed",
                 why=str(error),
-                fix="install it, such as psycopg2-binary",
+                fix="pip install 'lr-retune[postgres]' and write postgresql+psycopg://… in [state] url",
             ) from error
         except (exc.SQLAlchemyError, OSError) as error:
             why = str(getattr(error, "orig", None) or error).splitlines()[0]
-            where = self.url.render_as_string(hide_password=True)
             raise DependencyError(
-                f"the ledger {where} does not answer",
+                f"the ledger {self._where} does not answer",
                 why=why,
                 fix="check the path, its permissions and who else writes to it; restore a backup if it is corrupt",
             ) from error
@@ -247,7 +262,8 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL, busy: float) -> Engine:
     if not url.drivername.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        patience = {"connect_timeout": CONNECT} if "psycopg" in url.get_dialect().driver else {}
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=patience)
     memory = url.database in (None, "", ":memory:")
     if memory:
         engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lr_retune.errors import DependencyError
-from lr_retune.records import Files, TickLoss
+from lr_retune.records import Files, TickLoss, files_digest
+from lr_retune.stores.prune import Shelved, Shown
 
 
 class MemoryRegistry:
@@ -70,6 +71,27 @@ class MemoryRegistry:
         for tick in ticks:
             if tick.loss is not None and tick.mature:
                 seen.setdefault(tick.start.isoformat(), tick.loss)
+
+    def shelf(self, name: str) -> list[Shelved]:
+        """Every version with what would be lost with it."""
+        aliased = {version for (model, _), version in self._aliases.items() if model == name}
+        return [
+            Shelved(str(number + 1), files_digest(files), f"run-{made_by}", str(number + 1) in aliased)
+            for number, (made_by, files) in enumerate(self._versions.get(name, []))
+            if files
+        ]
+
+    def shown(self, name: str) -> list[Shown]:
+        """Every run of a decision."""
+        return [Shown(run, run.removeprefix("run-"), 0) for run, told in self.runs.items() if told["name"] == name]
+
+    def forget(self, name: str, versions: Sequence[str], runs: Sequence[str]) -> tuple[int, list[str]]:
+        """Delete versions and runs; a version's number is never given again."""
+        for version in versions:
+            self._versions[name][int(version) - 1] = ("", {})
+        for run in runs:
+            self.runs.pop(run, None)
+        return 0, []
 
     def sweep(self, _name: str, _final: Callable[[str], bool]) -> list[str]:
         """Nothing runs on in memory after a crash."""

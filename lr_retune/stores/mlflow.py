@@ -15,11 +15,13 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from functools import cached_property
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property, partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,6 +30,7 @@ from lr_retune.errors import DependencyError, RetuneError
 from lr_retune.records import Files, TickLoss, files_digest, iso, micros, plain
 from lr_retune.stores import describe
 from lr_retune.stores.bundle import unpack_contract, unpack_meta
+from lr_retune.stores.prune import Shelved, Shown
 
 DECISION, MODEL, DIGEST = "lr_retune.decision_id", "lr_retune.model", "lr_retune.digest"
 TRIAL, MONITOR, LAST = "lr_retune.trial", "lr_retune.monitor", "lr_retune.last_tick"
@@ -44,7 +47,7 @@ BUDGET = {
 }
 ADVICE = ("type hints", "input example was not provided")
 CURVE_POINTS = 100
-LIBRARIES = {"sgd": ("scikit-learn", "skops")}  # what a family's model needs; else the library of its name
+LIBRARIES = {"lightgbm": ("lightgbm",), "sgd": ("scikit-learn", "skops")}  # what a built-in family's model needs
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -179,6 +182,76 @@ class MLflowRegistry:
             for run in dead:
                 self._client.set_terminated(run.info.run_id, "KILLED")
         return [f"run {run.info.run_id} was left running by a crash and is marked KILLED" for run in dead]
+
+    # ── what nobody needs any more ────────────────────────────────────────────────────────────────
+    def shelf(self, name: str) -> list[Shelved]:
+        """Every version with what would be lost with it."""
+        with self._told():
+            model = self._model(name)
+            aliased = set() if model is None else {str(version) for version in model.aliases.values()}
+            found = self._pages(self._client.search_model_versions, f"name = '{_safe(name)}'")
+            return [
+                Shelved(str(v.version), v.tags.get(DIGEST), v.run_id, str(v.version) in aliased)
+                for v in sorted(found, key=lambda v: int(v.version))
+            ]
+
+    def shown(self, name: str) -> list[Shown]:
+        """Every run of a decision and its trials, deleted ones too that MLflow still keeps."""
+        with self._told():
+            query, view = f"tags.`{MODEL}` = '{_safe(name)}'", self._mlflow.entities.ViewType.ALL
+            if not self._frees:
+                view = self._mlflow.entities.ViewType.ACTIVE_ONLY
+            search = partial(self._client.search_runs, [self._experiment], run_view_type=view)
+            runs = {run.info.run_id: run for run in self._pages(search, query)}
+            return [Shown(id, _decision(run, runs), _weight(run.info.artifact_uri)) for id, run in runs.items()]
+
+    def forget(self, name: str, versions: Sequence[str], runs: Sequence[str]) -> tuple[int, list[str]]:
+        """Delete versions, then runs with their files; returns bytes freed and what is left to others."""
+        with self._told():
+            before = self._size()
+            for version in versions:
+                self._client.delete_model_version(name, version)
+            for run_id in runs:
+                self._forget(run_id)
+            if runs and self._database is not None:
+                with closing(sqlite3.connect(self._database, timeout=20, isolation_level=None)) as connection:
+                    connection.execute("VACUUM")
+            if self._frees or not runs:
+                return max(0, before - self._size()), []
+        return 0, [f"MLflow keeps {len(runs)} deleted runs until `mlflow gc` is run beside the server at {self._shown}"]
+
+    def _forget(self, run_id: str) -> None:
+        """What `mlflow gc` does, for one run: the command itself also wipes deleted experiments of anybody."""
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage == "active":
+            self._client.delete_run(run_id)
+        if self._frees:
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            get_artifact_repository(run.info.artifact_uri).delete_artifacts()  # type: ignore[no-untyped-call]
+            if (place := _local(run.info.artifact_uri)) is not None and place.parent.name == run_id:
+                with suppress(OSError):  # absent, or somebody put a file of his own there
+                    place.parent.rmdir()
+            self._client._tracking_client.store._hard_delete_run(run_id)
+
+    @cached_property
+    def _frees(self) -> bool:
+        """Whether this process reaches MLflow's database itself, without a server before it."""
+        return hasattr(self._client._tracking_client.store, "_hard_delete_run")
+
+    def _size(self) -> int:
+        if self._database is None:
+            return 0
+        return self._database.stat().st_size
+
+    @staticmethod
+    def _pages(search: Callable[..., Any], query: str) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = search(filter_string=query, max_results=1000, page_token=token)
+            found += list(page)
+            if not (token := page.token):
+                return found
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
     @cached_property
@@ -338,7 +411,9 @@ class MLflowRegistry:
     def _signature(self, files: Files) -> Any:
         kinds = {"number": "double", "category": "string"}
         types, models = self._pyfunc.types, self._pyfunc.models
-        inputs = [types.ColSpec(kinds[c.kind], c.name, required=False) for c in unpack_contract(files).columns]
+        columns, meta = unpack_contract(files).columns, unpack_meta(files)
+        raw = {c.name: str(c.kind) for c in columns if c.name not in meta.get("outputs", {})} | meta.get("inputs", {})
+        inputs = [types.ColSpec(kinds[kind], name, required=False) for name, kind in raw.items()]
         return models.ModelSignature(types.Schema(inputs), types.Schema([types.ColSpec("double")]))
 
     @contextmanager
@@ -385,9 +460,9 @@ def _knock(database: Path) -> None:
 
 
 def _requirements(files: Files) -> list[str]:
-    family = unpack_meta(files)["family"]
-    wanted = ("mlflow", "numpy", "pandas", *LIBRARIES.get(family, (family,)))
-    return [f"{name}=={installed(name)}" for name in wanted]
+    meta = unpack_meta(files)
+    wanted = ("mlflow", "numpy", "pandas", *LIBRARIES.get(meta["family"], ()))
+    return [*(f"{name}=={installed(name)}" for name in wanted), *meta.get("packages", ())]
 
 
 def _thinned(curve: Sequence[float | None]) -> list[tuple[int, float]]:
@@ -407,6 +482,25 @@ def _safe(name: str) -> str:
             f"{name[:80]!r} cannot stand in an MLflow query or path", fix="use letters, digits and . _ -"
         )
     return name
+
+
+def _decision(run: Any, runs: Mapping[str, Any]) -> str | None:
+    """The decision that a run, or the parent of a trial's run, shows."""
+    parent = runs.get(run.data.tags.get("mlflow.parentRunId", ""), run)
+    return _text(parent.data.tags.get(DECISION))
+
+
+def _local(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _weight(uri: str) -> int:
+    """Bytes of a run's files, where they lie on this machine."""
+    place = _local(uri)
+    if place is None or not place.is_dir():
+        return 0
+    return sum(file.lstat().st_size for file in place.rglob("*") if file.is_file())
 
 
 def _text(version: Any) -> str | None:

@@ -6,6 +6,10 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +17,16 @@ from lr_retune.errors import DependencyError, IntegrityError
 from lr_retune.records import Files, files_digest
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+DRAFT = ".draft-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One model folder: its size, and when somebody last put it there."""
+
+    size: int  # bytes
+    put: datetime
 
 
 class Models(Protocol):
@@ -33,6 +46,15 @@ class Models(Protocol):
 
     def has(self, digest: str) -> bool:
         """Whether files lie there, unchecked."""
+
+    def stored(self) -> dict[str, Stored]:
+        """Everything that lies there, by digest."""
+
+    def drop(self, digest: str) -> None:
+        """Delete the files of a digest; absent ones are no error."""
+
+    def sweep(self, before: datetime) -> int:
+        """Delete what crashes left half written before then; returns its bytes."""
 
 
 def checked(files: Files, digest: str, where: str) -> dict[str, bytes]:
@@ -85,6 +107,17 @@ class MemoryModels:
     def has(self, digest: str) -> bool:
         return digest in self._files
 
+    def stored(self) -> dict[str, Stored]:
+        never = datetime.min.replace(tzinfo=UTC)
+        return {digest: Stored(sum(map(len, files.values())), never) for digest, files in sorted(self._files.items())}
+
+    def drop(self, digest: str) -> None:
+        self._files.pop(digest, None)
+
+    def sweep(self, before: datetime) -> int:
+        del before  # nothing is half written in memory
+        return 0
+
 
 class FileModels:
     """Model files in one folder each, named by their digest."""
@@ -94,7 +127,9 @@ class FileModels:
 
     def put(self, files: Files) -> str:
         digest = files_digest({safe_name(name): data for name, data in files.items()})
-        if not self._holds(digest):
+        if self._holds(digest):
+            self._touch(digest)
+        else:
             try:
                 self._write(files, self._place(digest))
             except OSError as error:
@@ -113,6 +148,33 @@ class FileModels:
 
     def has(self, digest: str) -> bool:
         return self._place(digest).is_dir()
+
+    def stored(self) -> dict[str, Stored]:
+        found = (place for place in self._places() if _DIGEST.fullmatch(place.name))
+        return {place.name: Stored(_size(place), _changed(place)) for place in found}
+
+    def drop(self, digest: str) -> None:
+        place = self._place(digest)
+        if place.is_dir():
+            draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=self.folder))
+            place.rename(draft / digest)  # a kill leaves a draft, never half a model under its digest
+            shutil.rmtree(draft)
+
+    def sweep(self, before: datetime) -> int:
+        old = [place for place in self._places() if place.name.startswith(DRAFT) and _changed(place) < before]
+        freed = sum(_size(place) for place in old)
+        for place in old:
+            shutil.rmtree(place)
+        return freed
+
+    def _places(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from (place for place in sorted(self.folder.iterdir()) if place.is_dir() and not place.is_symlink())
+
+    def _touch(self, digest: str) -> None:
+        """Somebody is about to refer to it: `prune` leaves it alone for a day."""
+        with suppress(OSError):  # a folder that may only be read
+            os.utime(self._place(digest))
 
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
@@ -137,7 +199,7 @@ class FileModels:
 
     def _write(self, files: Files, place: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=self.folder))
         try:
             for name, data in files.items():
                 with (draft / name).open("xb") as file:
@@ -157,10 +219,18 @@ class FileModels:
             if self._holds(place.name):  # another process put the same content meanwhile
                 return
             # What lies there is damaged: it goes aside into the draft's name, the good copy takes its place.
-            aside = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+            aside = Path(tempfile.mkdtemp(prefix=DRAFT, dir=self.folder))
             place.rename(aside / "damaged")
             draft.rename(place)
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _changed(folder: Path) -> datetime:
+    return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
 
 
 def _sync(folder: Path) -> None:

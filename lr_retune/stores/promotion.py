@@ -22,6 +22,7 @@ from lr_retune.errors import (
     IntegrityError,
 )
 from lr_retune.records import (
+    Acceptance,
     Candidate,
     Champion,
     Decision,
@@ -39,7 +40,7 @@ from lr_retune.records import (
     plain,
 )
 from lr_retune.stores.bundle import champion_from
-from lr_retune.stores.chronicle import BORN, Chronicle, Move, Settlement
+from lr_retune.stores.chronicle import BORN, Chronicle, Move, Pause, Pruned, Settlement
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
@@ -120,9 +121,42 @@ class Stores:
             )
         return self._numbered(seen[-1])
 
+    def crowned(self, champion: Champion) -> datetime:
+        """When a champion took over."""
+        return next(move.as_of for move in self._chronicle.moves if move.champion.epoch == champion.epoch)
+
     def history(self, as_of: datetime) -> History:
         """What was decided strictly before ``as_of``."""
-        return self._chronicle.history(as_of)
+        found = self._chronicle.history(as_of)
+        accepted = self.accepted(as_of) if self._chronicle.moves else None
+        return replace(found, accepted=accepted.as_of) if accepted is not None and accepted.waived else found
+
+    def accepted(self, as_of: datetime) -> Acceptance | None:
+        """What a person accepted about the feed that the champion does not know."""
+        return self._chronicle.accepted(as_of, self.champion(as_of))
+
+    def accept(self, as_of: datetime, body: Mapping[str, Any]) -> Entry:
+        """Record that the feed has changed for good; see `Acceptance`."""
+        return self.ledger.append(self.name, "contract", content_digest([body, as_of]), as_of, body)
+
+    @property
+    def moves(self) -> Sequence[Move]:
+        """Every change of the champion, oldest first."""
+        return self._chronicle.moves
+
+    def earlier(self) -> list[Champion]:
+        """Champions that a rollback may go back to, newest first."""
+        return self._earlier(self.ledger.head(self.name), None)
+
+    @property
+    def pause(self) -> Pause | None:
+        """The newest pause that was not taken back, over or not."""
+        return self._chronicle.pause
+
+    @property
+    def pruned(self) -> Mapping[str, Pruned]:
+        """Digests whose files were deleted by `lr-retune prune`."""
+        return self._chronicle.pruned
 
     def registry_alias_moved(self) -> str | None:
         """The version that the champion alias was moved to by hand ("none" if it is gone), or None."""
@@ -134,6 +168,7 @@ class Stores:
 
     def files(self, champion: Champion) -> dict[str, bytes]:
         """The champion's model folder, checked against the ledger's digest before anything loads it."""
+        self._refuse_pruned(champion.model)
         return self._mover.files(champion.model)
 
     def verify_files(self, digest: str, version: str | None = None) -> None:
@@ -286,6 +321,7 @@ class Stores:
                 why="it does not come back on its own",
                 fix="add --force with a reason",
             )
+        self._refuse_pruned(digest)
         why = {"person": True, "actor": actor, "reason": reason, "force": force}
         champion = self._promote(entry, why, as_of)
         self._show(found, {})
@@ -422,11 +458,34 @@ class Stores:
     def _promote(self, entry: Entry, why: Mapping[str, Any], as_of: datetime | None = None) -> Champion:
         record = entry.record
         id, next_, beaten = record["decision"]["id"], record["next"], record["champion"]
+        if not why["person"]:
+            self._refuse_paused(id, entry.as_of)
         head = self.ledger.head(self.name)
         expected = Head(beaten["model"], beaten["epoch"], head.version)
         shown = {**record, "replaces": head.version}
         why = {**why, "settlement": entry.key}
         return self._carry("promote", id, expected, champion_from(next_), as_of or entry.as_of, shown, why)
+
+    def _refuse_paused(self, decision: str, as_of: datetime) -> None:
+        held = self._chronicle.pause
+        if held is None or as_of >= held.until:
+            return
+        self.ledger.abandon(self.name, decision)
+        raise HeldError(
+            f"the challenger of decision {decision[:12]} passed and is not promoted: {self.name} is paused",
+            why=f"until {held.until.isoformat()} by {held.by}: {held.why}",
+            fix=f"`lr-retune promote {decision[:12]}` does it all the same; `lr-retune resume` ends the pause",
+        )
+
+    def _refuse_pruned(self, digest: str) -> None:
+        gone = self._chronicle.pruned.get(digest)
+        if gone is None or self.models.has(digest):
+            return
+        raise HeldError(
+            f"the files of model {digest[:12]} were deleted by `lr-retune prune` as of {gone.as_of.isoformat()}",
+            why=f"{gone.by or 'somebody'} asked for it; the ledger keeps what it was, and its files are nowhere",
+            fix="choose a younger version from `lr-retune history`, or restore its folder from a backup",
+        )
 
     def _carry(
         self,
@@ -459,7 +518,7 @@ class Stores:
                 if reproduces(self.files(candidate)):
                     return candidate
                 faults.append(f"version {candidate.version} does not reproduce its golden predictions")
-            except (IntegrityError, DependencyError) as error:
+            except (IntegrityError, DependencyError, HeldError) as error:
                 if strict:
                     raise
                 faults.append(str(error))

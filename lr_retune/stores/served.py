@@ -6,6 +6,7 @@ it, so a served answer is computed by the code that the judge used.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import warnings
@@ -40,6 +41,15 @@ def _sgd(folder: Path) -> Any:
     return pipeline.predict
 
 
+def _foreign(folder: Path) -> Any:
+    """A family of another package, which the model's requirements name."""
+    name = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["family"]
+    for point in importlib.metadata.entry_points(group="lr_retune.families", name=name):
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        return point.load()({}, 1).load(files).predict
+    raise ImportError(f"no package brings the model family {name!r}: install what the model's requirements name")
+
+
 FAMILIES = {"lightgbm": _lightgbm, "sgd": _sgd}
 
 
@@ -52,6 +62,16 @@ def _encoding(folder: Path) -> Any:
     return module
 
 
+def _feature_code(name: str | None, meta: dict[str, Any]) -> Any:
+    """A team's own transform, from the package that the model's requirements name."""
+    if name is None:
+        return None
+    for point in importlib.metadata.entry_points(group="lr_retune.transforms", name=name):
+        return point.load()
+    brought = ", ".join(meta.get("packages", [])) or "its package"
+    raise ImportError(f"this model derives features by {name!r}: install {brought}")
+
+
 class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unused-ignore]
     """Raw rows in, scores out."""
 
@@ -60,15 +80,19 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unu
         folder = Path(context.artifacts["model"])
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
-        self._features = contract["columns"]
+        self._features, self._inputs = contract["columns"], meta.get("inputs", {})
+        self._transform = _feature_code(contract.get("transform"), meta)
         self._encoding = _encoding(folder)
-        self._score = FAMILIES[meta["family"]](folder)
+        self._score = FAMILIES.get(meta["family"], _foreign)(folder)
 
     # MLflow reads type hints of `predict` as a schema; the explicit signature is the schema here.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Scores, shape ``(n_rows,)`` float64; a column that is absent counts as missing."""
         empty = [None] * len(model_input)
         columns = {f["name"]: model_input.get(f["name"], empty) for f in self._features}
+        if self._transform is not None:
+            given = {name: model_input.get(name, empty) for name in self._inputs}
+            columns |= self._encoding.derive(self._encoding.raw(given, self._inputs), self._transform)
         x = self._encoding.matrix(columns, self._features)
         if not len(x):  # scikit-learn takes no rows for a mistake
             return np.empty(0)

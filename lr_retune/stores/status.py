@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lr_retune.config import Config, format_duration
-from lr_retune.errors import ConfigError, DependencyError, HeldError, IntegrityError
-from lr_retune.records import Champion, PastDecision, iso
+from lr_retune.errors import ConfigError, DependencyError, HeldError, IntegrityError, RetuneError
+from lr_retune.records import Champion, History, PastDecision, iso
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 
@@ -26,23 +26,46 @@ def standing(stores: Stores, config: Config, now: datetime) -> tuple[dict[str, A
     """
     limit = STALE_TICKS * config.schedule.tick
     found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
-    found |= {"stale_after": format_duration(limit), "alias_moved": None, "problems": []}
+    found |= {"stale_after": format_duration(limit), "paused": None, "alias_moved": None, "problems": []}
     if not stores.ledger.head(stores.name).head:
         return found, 0
     history = stores.history(_END)
     last = history.decisions[-1] if history.decisions else None
-    looked = history.born if last is None else last.as_of
+    looked = last_look(history)
     moved, problems, code = _problems(stores)
-    stale = looked is None or now - looked > limit
+    stale = is_stale(looked, config, now)
     found |= {
         "champion": _champion(stores.champion(_END)),
         "last_look": None if looked is None else iso(looked),
         **_last(stores, last),
         "stale": stale,
+        "paused": _pause(history, now),
         "alias_moved": moved,
         "problems": problems,
     }
     return found, STALE_CODE if stale and code in (0, HeldError.exit_code) else code
+
+
+def unknown(place: str, error: RetuneError) -> dict[str, Any]:
+    """A model that cannot be read, in the same words."""
+    found: dict[str, Any] = {"name": place, "champion": None, "last_look": None, "stale": False, "stale_after": None}
+    return found | {"paused": None, "alias_moved": None, "problems": [str(error)]}
+
+
+def last_look(history: History) -> datetime | None:
+    """When somebody last observed; the birth of the champion counts."""
+    return history.decisions[-1].as_of if history.decisions else history.born
+
+
+def is_stale(looked: datetime | None, config: Config, now: datetime) -> bool:
+    """Whether nobody has looked for two ticks."""
+    return looked is None or now - looked > STALE_TICKS * config.schedule.tick
+
+
+def _pause(history: History, now: datetime) -> dict[str, str] | None:
+    if history.paused_until is None or not history.paused(now):
+        return None
+    return {"until": iso(history.paused_until), "by": history.paused_by, "reason": history.paused_why}
 
 
 def _champion(found: Champion) -> dict[str, Any]:

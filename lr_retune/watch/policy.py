@@ -10,9 +10,10 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from lr_retune.config import Config, format_duration
-from lr_retune.records import Action, Decision, Facts, Fault, History, LossEvidence, Reason, content_digest
+from lr_retune.records import Action, Decision, Facts, Fault, History, LossEvidence, Reason, content_digest, iso
 from lr_retune.watch.worth import rise, worth
 
+_SUSPECT = 0.5  # of the champion's importance lies in drifted columns
 STALE_FAULTS = ("no_rows", "stale_source")  # nothing to read; may mend by itself, unlike a broken contract
 
 REASONS: dict[str, str] = {
@@ -29,11 +30,19 @@ REASONS: dict[str, str] = {
     "budget).",
     "age": "No challenger was judged for [policy] max_age. A change that the watch cannot see is ruled out by a refit.",
     "search_age": "The learning rate was not searched for [policy] max_search_age, so it is searched anew.",
+    "contract_changed": "A person accepted that the feed changed for good, and no challenger was judged since: a refit "
+    "learns the new contract.",
+    "suspicion": "No labels arrive ([labels] mode), and the score or columns of importance drifted: whether the loss "
+    "rose, only labels can tell. A person is asked once for each max_age.",
+    "unlabelled": "No labels arrive ([labels] mode). Nothing can be proved, so nothing trains and nothing is promoted.",
     "as_promised": "The loss is not above the promise by more than the spread between ticks explains.",
     "no_evidence": "Too few ticks have all their labels to compare the loss with the promise.",
     "drift_told": "Columns drifted. Drift explains, it never retrains: harmless drift is common, and harm shows in "
     "the loss.",
     "fault_told": "The feed broke its contract where the champion does not care. It is told and blocks nothing.",
+    "paused": "A person paused the model: nothing is trained or promoted, runs go on observing, and the decision says "
+    "what it would have been. A pause silences no alarm: a broken feed (exit code 3) and a moved alias (10) are told "
+    "as ever, for serving suffers from them all the same. `lr-retune resume` ends it.",
     "never": "The policy keeps whatever happens: a baseline of replay.",
     "always": "The policy trains at every tick: a baseline of replay.",
 }
@@ -54,7 +63,7 @@ def decide(facts: Facts, history: History, config: Config) -> Decision:
     """
     seen = sorted((d for d in history.decisions if d.as_of <= facts.as_of), key=lambda d: d.as_of)
     past = replace(history, decisions=tuple(seen))
-    answer = next(found for rule in RULES if (found := rule(facts, past, config)) is not None)
+    answer = _unless_paused(next(a for rule in RULES if (a := rule(facts, past, config)) is not None), facts, past)
     return _decision(answer.action, (*answer.reasons, *_told(facts)), facts, config)
 
 
@@ -78,6 +87,32 @@ def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
         return None
     worst = next((f for f in found if f.matters), found[-1])
     return _Answer("fix_feed" if worst.matters else "keep", (Reason("stale", _words(worst)),))
+
+
+def _without_labels(facts: Facts, history: History, config: Config) -> _Answer | None:
+    """Suspicion and age ask a person, once in max_age; nothing trains."""
+    if config.labels.mode != "none":
+        return None
+    asked = [d for d in history.decisions if d.action == "ask" and {"suspicion", "age"} & set(d.codes)]
+    recent = [d for d in asked if facts.as_of - d.as_of < config.policy.max_age]
+    if (doubt := _doubt(facts)) and not any("suspicion" in d.codes for d in recent):
+        return _Answer("ask", (Reason("suspicion", f"{doubt}; get labels of recent rows to know whether it hurts"),))
+    settled = history.last_settled
+    if not recent and (settled is None or facts.as_of - settled >= config.policy.max_age):
+        limit = format_duration(config.policy.max_age)
+        text = f"no label for {limit}: get labels of recent rows, or accept the model as it is"
+        return _Answer("ask", (Reason("age", text),))
+    return _Answer("keep", (Reason("unlabelled", "no labels arrive, so nothing trains"),))
+
+
+def _doubt(facts: Facts) -> str:
+    """What drift makes one suspect, or nothing: the score, or columns that carry half of the importance."""
+    columns = [c for c in facts.drift if (c.column, c.importance) != ("score", 1.0) and c.drifted]
+    score = next((c for c in facts.drift if (c.column, c.importance) == ("score", 1.0) and c.drifted), None)
+    share = math.fsum(c.importance for c in columns)
+    said = [f"the score drifted ({score.robust:.3g} over {score.threshold:g})"] if score else []
+    said += [f"columns with {share:.0%} of the importance drifted"] if share >= _SUSPECT else []
+    return " and ".join(said)
 
 
 def _too_few_rows(facts: Facts, _history: History, config: Config) -> _Answer | None:
@@ -120,6 +155,14 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
     return _train("loss_rose", f"{rise(facts, facts.loss)}; {why}", facts, history, config) if pays else None
 
 
+def _contract_changed(facts: Facts, history: History, config: Config) -> _Answer | None:
+    accepted, settled = history.accepted, history.last_settled
+    if accepted is None or (settled is not None and settled >= accepted):
+        return None
+    text = f"a changed feed was accepted {_ago(facts.as_of - accepted)}"
+    return _train("contract_changed", text, facts, history, config)
+
+
 def _age(facts: Facts, history: History, config: Config) -> _Answer | None:
     settled, limit = history.last_settled, config.policy.max_age
     if settled is None:
@@ -140,7 +183,29 @@ def _keep(facts: Facts, history: History, config: Config) -> _Answer:
 
 
 # Age speaks before a lack of rows: a sparse model must not go for ever without a look, its judge says what is missing.
-RULES: tuple[_Rule, ...] = (_alias_moved, _feed_fault, _stale, _cooldown, _loss_rose, _age, _too_few_rows, _keep)
+RULES: tuple[_Rule, ...] = (
+    _alias_moved,
+    _feed_fault,
+    _stale,
+    _without_labels,
+    _contract_changed,
+    _cooldown,
+    _loss_rose,
+    _age,
+    _too_few_rows,
+    _keep,
+)
+
+
+def _unless_paused(answer: _Answer, facts: Facts, history: History) -> _Answer:
+    """What changes nothing stays what it is, so that a pause silences no alarm; anything else becomes keep."""
+    if history.paused_until is None or not history.paused(facts.as_of):
+        return answer
+    who = f" by {history.paused_by}" if history.paused_by else ""
+    text = f"paused until {iso(history.paused_until)}{who}: {history.paused_why}"
+    if answer.action in ("fix_feed", "ask"):
+        return _Answer(answer.action, (*answer.reasons, Reason("paused", text)))
+    return _Answer("keep", (Reason("paused", f"{text}; without it: {answer.action}"), *answer.reasons))
 
 
 # ── what the rules share ──────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,151 @@
+"""The commands of every day: is all well, where do things stand, hold still for a while, tidy up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lr_retune import console
+from lr_retune.console import moment, opened, progress, say, warn
+from lr_retune.errors import ConfigError, RetuneError
+from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why
+
+if TYPE_CHECKING:
+    from lr_retune.config import Config
+    from lr_retune.stores.promotion import Stores
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    for command in (status, doctor, pause, resume, prune):
+        app.command()(command)
+
+
+def doctor(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> int:
+    """Everything that can be wrong with machine, stores and feed; reads only."""
+    from lr_retune import answers
+    from lr_retune.doctor import examine
+
+    with progress("doctor"):
+        found = examine(config, lambda loaded: moment(loaded, as_of))
+    looks = [{"look": seen.look, "about": seen.about, "state": seen.state} for seen in found.looks]
+    fields = answers.answer("doctor", ok=found.code == 0, problems=found.problems, looks=looks)
+    say(as_json, fields, answers.lines_of_doctor([(seen.state, seen.about, seen.problems) for seen in found.looks]))
+    return found.code
+
+
+def status(
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", "-c", help="A model's retune.toml; repeat it for more models.")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> int:
+    """Where models stand; exit code 1 when nobody has looked for two ticks, the gravest of several."""
+    from lr_retune import answers
+    from lr_retune.doctor import gravest
+
+    paths = config or [DEFAULT_CONFIG]
+    found = [_standing(path, as_of, alone=len(paths) == 1) for path in paths]
+    models = [model for model, _ in found]
+    lines = [line for model in models for line in answers.lines_of_status(model)]
+    say(as_json, answers.answer("status", models=models), lines)
+    return gravest({code for _, code in found})
+
+
+def _standing(path: Path, as_of: str | None, *, alone: bool) -> tuple[dict[str, Any], int]:
+    """One model; beside others, one that cannot be read is told among them."""
+    from lr_retune.stores.status import standing, unknown
+
+    try:
+        with opened(path) as (loaded, stores):
+            return standing(stores, loaded, moment(loaded, as_of))
+    except RetuneError as error:
+        if alone:
+            raise
+        return unknown(str(path), error), error.exit_code
+
+
+def pause(
+    until: Annotated[str, typer.Option("--until", help="When it ends, ISO 8601.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for everybody who meets it.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    actor: Actor = "",
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Train and promote nothing until then; runs go on observing and telling."""
+    from lr_retune.answers import told_pause
+    from lr_retune.records import iso
+    from lr_retune.stores.pauses import pause as hold
+
+    with opened(config) as (loaded, stores):
+        stores.champion(LAST_DAY)  # a model that never lived has nothing to pause
+        now, end, who = moment(loaded, as_of), moment(loaded, until), actor or console.user()
+        hold(stores, end, actor=who, reason=reason, as_of=now)
+        held = {"until": iso(end), "by": who, "reason": reason}
+        _changed("pause", loaded, stores, [f"paused: {told_pause(held)}"], as_json, paused=held)
+
+
+def resume(
+    config: ConfigPath = DEFAULT_CONFIG, actor: Actor = "", reason: Why = "", as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """End a pause before its time."""
+    from lr_retune.stores.pauses import resume as release
+
+    with opened(config) as (loaded, stores):
+        stores.champion(LAST_DAY)
+        who = actor or console.user()
+        _, held = release(stores, actor=who, reason=reason, as_of=moment(loaded, as_of))
+        told = "it was not paused: nothing to do" if held is None else f"resumed; {held.by} had paused it: {held.why}"
+        _changed("resume", loaded, stores, [told], as_json, paused=None)
+
+
+def _changed(
+    command: str, config: Config, stores: Stores, lines: list[str], as_json: bool, **more: dict[str, str] | None
+) -> None:
+    """The champion is told twice, as of every change of state: here it stays."""
+    from lr_retune import answers
+
+    champion = answers.champion(config, stores.champion(LAST_DAY))
+    row = stores.ledger.last(config.name).seq
+    say(as_json, answers.answer(command, champion=champion, previous=champion, ledger_row=row, **more), lines)
+
+
+def prune(
+    keep: Annotated[str, typer.Option("--keep", help="What is younger stays, such as 90d.")] = "90d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+    actor: Actor = "",
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Delete model files, versions and runs that nobody needs any more; never the champion or a ledger row."""
+    from lr_retune import answers
+    from lr_retune.stores.mlflow import MLflowRegistry
+    from lr_retune.stores.prune import prune as delete
+    from lr_retune.stores.prune import waste
+
+    age = _age(keep)
+    with opened(config, tidy=not dry_run) as (loaded, stores), progress("prune"):
+        now, shelf = moment(loaded, as_of), MLflowRegistry(loaded)
+        stores.champion(LAST_DAY)
+        found = waste(stores, shelf, age, now)
+        if not dry_run:
+            found = delete(stores, shelf, found, actor=actor or console.user(), keep=age, now=now)
+    warn(found.notes)
+    fields = answers.answer("prune", ok=True, dry_run=dry_run, deleted=found.counts, bytes=found.size)
+    say(as_json, fields, [answers.told_prune(found.counts, found.size, dry_run=dry_run)])
+
+
+def _age(text: str) -> timedelta:
+    from lr_retune.config import parse_duration
+
+    try:
+        found: timedelta = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--keep {text}: {error}", fix="write it like --keep 90d") from None
+    return found

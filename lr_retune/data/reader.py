@@ -1,0 +1,208 @@
+"""The label clock: everything a run reads passes here, and nothing that came at or after ``as_of`` exists."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lr_retune.config import Config
+from lr_retune.data.columns import numbers
+from lr_retune.data.derive import TYPES, derive
+from lr_retune.data.join import Joined, fit, ids, lookup, newest, usable
+from lr_retune.data.kinds import DUPLICATE, micros_of
+from lr_retune.data.labels import Labels, known_labels
+from lr_retune.data.parquet import at
+from lr_retune.errors import DataError
+from lr_retune.records import Feeds, Logged, Span, Transform, iso, micros
+
+_MICRO = timedelta(microseconds=1)
+
+
+class Reader:
+    """One model's feeds as one table of raw rows, as it was known at ``as_of``.
+
+    Parameters
+    ----------
+    feeds
+        Rows and, where they stand apart, labels and logged scores; never asked for rows at or after ``as_of``.
+    """
+
+    def __init__(self, config: Config, feeds: Feeds, as_of: datetime) -> None:
+        self.config, self.feeds, self.as_of = config, feeds, as_of
+        self._revisions: tuple[datetime | None, pa.Table] | None = None  # the label feed, read from a time on
+
+    # ── columns ───────────────────────────────────────────────────────────────────────────────────
+    @cached_property
+    def schema(self) -> Mapping[str, str]:
+        """Column name → Arrow type name, of files that hold a row before ``as_of``; labels that are joined too."""
+        rows = self.feeds.data.schema(self.as_of)
+        if self.feeds.labels is None or not rows:
+            return rows
+        theirs, joined = self.feeds.labels.schema(self.as_of + _MICRO), (self.config.label, self.config.label_time)
+        return {n: k for n, k in rows.items() if n not in joined} | {n: k for n, k in theirs.items() if n in joined}
+
+    def types(self, transform: str | None) -> Mapping[str, str]:
+        """`schema` with the columns that feature code derives, where all it reads is there."""
+        code = self._transform(transform)
+        if code is None or not set(code.inputs) <= set(self.schema):
+            return self.schema
+        return {**self.schema, **{name: TYPES[kind] for name, kind in code.outputs.items()}}
+
+    def _transform(self, name: str | None) -> Transform | None:
+        return None if name is None or self.feeds.transform is None else self.feeds.transform(name)
+
+    def demand(self, name: str) -> None:
+        """Refuse to go on without a column.
+
+        Raises
+        ------
+        DataError
+            If neither the feeds nor the configured transform bring it.
+        """
+        if not self.schema:
+            raise DataError(
+                f"the feed holds no rows before {iso(self.as_of)}", fix="check [data] path and the as-of time"
+            )
+        if self.feeds.labels is not None and name == self.config.label and name not in self.schema:
+            fix = "look whether labels arrive, and at [labels] path, label and known_at"
+            raise DataError(f"the label feed brought no {name!r} before {iso(self.as_of)}", fix=fix)
+        known = self.types(self.config.model.transform)
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+            raise DataError(
+                f"the feed has no column {name!r}", why=f"near it: {near}", fix="correct [data], or mend the feed"
+            )
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+    def raw(
+        self, names: Sequence[str], start: datetime | None, end: datetime, transform: str | None = None
+    ) -> pa.Table:
+        """Raw columns of rows in [start, end) that were there at ``as_of``; columns the feed lacks are left out.
+
+        Labels of their own feed are joined, and the outputs of a transform are derived.
+        """
+        asked = list(dict.fromkeys([self.config.data.time, *names]))
+        end = min(end, self.as_of)
+        if not self.schema or (start is not None and start >= end):
+            return pa.table({name: pa.nulls(0) for name in asked})
+        self.demand(self.config.data.time)
+        code = self._transform(transform)
+        if code is None or not set(code.inputs) <= set(self.schema) or not set(code.outputs) & set(asked):
+            table = self._labelled(asked, start, end)
+        else:
+            plain = [n for n in asked if n not in code.outputs]
+            table = derive(self._labelled([*plain, *code.inputs], start, end), code, str(transform))
+        return table.select([name for name in asked if name in table.column_names])
+
+    def _labelled(self, names: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
+        """Rows with the labels that were known; only those that had arrived themselves."""
+        data = self.config.data
+        theirs = (self.config.label, self.config.label_time) if self.feeds.labels else ()
+        joined = [n for n in names if n in theirs]
+        plain = [n for n in names if n not in joined]
+        extra = [n for n in (data.available_time, data.id if joined else None) if n is not None]
+        read = [n for n in dict.fromkeys([*plain, *extra]) if self.schema.get(n, DUPLICATE) != DUPLICATE]
+        table = self.feeds.data.read(read, start, end)
+        if data.available_time is not None:
+            self.demand(data.available_time)
+            table = table.filter(pa.array(self._arrived(table.column(data.available_time))))
+        for name, column in (self._labels_of(table, start, joined) if joined else {}).items():
+            table = table.append_column(name, column)
+        return table
+
+    def _arrived(self, clock: Any) -> np.ndarray:
+        when = micros_of(clock)
+        return np.asarray((when <= micros(self.as_of)) & (when != np.iinfo(np.int64).min))
+
+    def _labels_of(self, rows: pa.Table, start: datetime | None, columns: Sequence[str]) -> dict[str, Any]:
+        id = self.config.data.id
+        if id not in rows.column_names or self.config.label not in self.schema:
+            return {}
+        table = self.revisions(start)
+        valid = usable(table.column(self.config.label), self.config.task)
+        latest = newest(table, self._label_key, str(self.config.label_time), valid)
+        return lookup(rows.column(id), latest, self._label_key, columns)
+
+    @property
+    def _label_key(self) -> str:
+        return str(self.config.labels.key or self.config.data.id)
+
+    def revisions(self, start: datetime | None) -> pa.Table:
+        """Every label, and every change of one, that arrived from a tick before ``start`` up to ``as_of``.
+
+        A label is sought from its row on: one known long before its row is none of it.
+        """
+        source, config = self.feeds.labels, self.config
+        if source is None:
+            raise ValueError("labels stand in the rows")
+        since = None if start is None else start - config.schedule.tick
+        if self._revisions is None or not _covers(self._revisions[0], since):
+            names = [self._label_key, str(config.label), str(config.label_time)]
+            self._revisions = since, source.read(names, since, self.as_of + _MICRO)
+        known_from, table = self._revisions
+        if since is None or since == known_from:
+            return table
+        return between(table, str(config.label_time), Span(since, max(since, self.as_of + _MICRO)))
+
+    def times(self, start: datetime | None, end: datetime) -> np.ndarray:
+        """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""
+        return micros_of(self.raw([], start, end).column(self.config.data.time))
+
+    def first(self) -> datetime | None:
+        """Time of the first row."""
+        found = self.times(None, self.as_of)
+        return at(found[0]) if len(found) else None
+
+    def labels(self, table: pa.Table) -> Labels:
+        """Labels of raw rows as known at ``as_of``."""
+        return known_labels(table, self.config, self.as_of)
+
+    # ── the other feeds ───────────────────────────────────────────────────────────────────────────
+    def joined(self, span: Span) -> Joined | None:
+        """How the labels that arrived in the span fit the rows they may belong to."""
+        config, id = self.config, str(self.config.data.id)
+        if self.feeds.labels is None or config.label not in self.schema or id not in self.schema:
+            return None
+        arrived = between(self.revisions(span.start), str(config.label_time), span)
+        rows = self.raw([id], span.start - config.label_max_delay, self.as_of)
+        return fit(arrived, self._label_key, str(config.label), str(config.label_time), rows.column(id))
+
+    def logged(self, span: Span) -> Logged | None:
+        """Scores that were served for the rows of `rows`, in their order; None where nothing is logged."""
+        data, asked = self.config.data, self.config.predictions
+        if asked is None:
+            return self._logged_in_rows(span) if data.score is not None else None
+        if self.feeds.predictions is None or data.id not in self.schema:
+            return None
+        id, key = str(data.id), str(asked.key or data.id)
+        columns = [n for n in (asked.score, asked.version, asked.time) if n is not None]
+        if not self.feeds.predictions.schema(self.as_of):
+            return None
+        table = self.feeds.predictions.read([key, *columns], span.start - self.config.schedule.tick, self.as_of)
+        rows = self.raw([id], span.start, span.end).column(id)
+        found = lookup(rows, newest(table, key, asked.time), key, columns)
+        version = None if asked.version is None else ids(found[asked.version]).to_numpy(zero_copy_only=False)
+        return Logged(numbers(found[asked.score]), micros_of(found[asked.time]), version)
+
+    def _logged_in_rows(self, span: Span) -> Logged | None:
+        data = self.config.data
+        table = self.raw([str(data.score)], span.start, span.end)
+        if data.score not in table.column_names:
+            return None
+        return Logged(numbers(table.column(data.score)), micros_of(table.column(data.time)))
+
+
+def _covers(known_from: datetime | None, since: datetime | None) -> bool:
+    return known_from is None or (since is not None and known_from <= since)
+
+
+def between(table: pa.Table, time: str, span: Span) -> pa.Table:
+    """The slice of time-ordered raw rows that lies in a span."""
+    low, high = np.searchsorted(micros_of(table.column(time)), [micros(span.start), micros(span.end)])
+    return table.slice(low, high - low)
