@@ -1,4 +1,4 @@
-"""The conformance kit: what every source, family, strategy and gate must keep, ours and yours.
+"""The conformance kit: what every source, family, strategy, gate and transform must keep, ours and yours.
 
 Each check raises AssertionError with a sentence that names the broken law, and returns None otherwise.
 Call them from a test of your own package.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from lr_retune import encoding
 from lr_retune.config import Config, parse_config
 from lr_retune.errors import DataError, RetuneError
 from lr_retune.records import (
@@ -30,6 +31,7 @@ from lr_retune.records import (
     Source,
     Status,
     Strategy,
+    Transform,
     Trial,
     TuneResult,
     Verdict,
@@ -39,6 +41,9 @@ from lr_retune.search.choose import best
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_TOY_ROWS = 60
 
 
 def _require(holds: Any, sentence: str) -> None:
@@ -337,6 +342,49 @@ def _judged(gate: Gate, scores: HoldoutScores, result: TuneResult, config: Confi
     _require(canonical(verdict) == canonical(again), f"the same scores must give the same verdict, for {what}")
     _require(canonical(scores) == before, f"a gate must not change the scores, for {what}")
     return verdict.status
+
+
+# ── transforms ────────────────────────────────────────────────────────────────────────────────────
+def check_transform(transform: Transform, *, levels: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> None:
+    """Whether feature code keeps its protocol, missing values and single rows included.
+
+    Parameters
+    ----------
+    levels
+        What its category columns may hold.
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+    """
+    _require(transform.outputs, "a transform must name its outputs")
+    for name, kind in {**transform.inputs, **transform.outputs}.items():
+        _require(kind in ("number", "category"), f"the kind of {name!r} must be number or category")
+    given = _raw_columns(transform.inputs, levels, seed)
+    whole = encoding.derive(given, transform)
+    _require(
+        canonical(whole) == canonical(encoding.derive(given, transform)), "the same rows must give the same columns"
+    )
+    for row in range(0, _TOY_ROWS, 7):
+        one = encoding.derive({n: values[row : row + 1] for n, values in given.items()}, transform)
+        part = {n: values[row : row + 1] for n, values in whole.items()}
+        _require(canonical(one) == canonical(part), f"a row must not depend on other rows: row {row} alone differs")
+    none = encoding.derive({n: values[:0] for n, values in given.items()}, transform)
+    _require(all(len(values) == 0 for values in none.values()), "no rows must give no rows")
+
+
+def _raw_columns(kinds: Mapping[str, str], levels: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    found: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        if kind == "number":
+            values = rng.normal(size=_TOY_ROWS)
+            values[::5] = math.nan
+            found[name] = values
+        else:
+            found[name] = encoding.texts(rng.choice([*levels, ""], _TOY_ROWS))
+    return found
 
 
 # ── sources ───────────────────────────────────────────────────────────────────────────────────────

@@ -265,6 +265,7 @@ class Feed(Reader):
             matters=matters,
             before=lambda name: self.raw([name], earlier, span.start, contract.transform).column(name),
             joined=self.joined(span),
+            derived=self.starved(contract.transform),
         )
         return checks.check(seen)
 

@@ -54,6 +54,12 @@ class Reader:
             return self.schema
         return {**self.schema, **{name: TYPES[kind] for name, kind in code.outputs.items()}}
 
+    def starved(self, transform: str | None) -> dict[str, str]:
+        """Columns that feature code cannot derive, and what it reads that is missing."""
+        code = self._transform(transform)
+        lacking = [] if code is None else [repr(n) for n in code.inputs if n not in self.schema]
+        return dict.fromkeys(code.outputs, ", ".join(lacking)) if code is not None and lacking else {}
+
     def _transform(self, name: str | None) -> Transform | None:
         return None if name is None or self.feeds.transform is None else self.feeds.transform(name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,7 @@ class Seen:
     matters: float
     before: Callable[[str], Any]  # a column's raw values on the rows before the span
     joined: Joined | None = None  # how labels of their own feed fit the rows
+    derived: Mapping[str, str] = field(default_factory=dict)  # column of feature code → what it reads that is gone
 
     def important(self, name: str) -> bool:
         """A column that blocks; without a model every column does."""
@@ -48,7 +49,9 @@ class Seen:
         return [name for name, kind in self.schema.items() if name not in named and kind_of(kind)]
 
     def hint(self, name: str) -> str:
-        """Which new column a missing one may have become."""
+        """Which new column a missing one may have become, or what it was derived from."""
+        if name in self.derived:
+            return f": its transform reads {self.derived[name]}"
         near = difflib.get_close_matches(name, self.new, n=1, cutoff=0.6)
         gone = [n for n in self.contract.names if n not in self.schema]
         if not near and len(self.new) == 1 and gone == [name]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, RowMapping, make_url
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from lr_retune.errors import ConfigError, ConflictError, DependencyError, IntegrityError
 from lr_retune.records import TickLoss, canonical, micros
@@ -25,6 +26,7 @@ Kind = Literal["promote", "rollback", "bootstrap"]
 T = TypeVar("T")
 CONNECT = 10  # seconds until a database that does not answer counts as away; the drivers wait for minutes
 ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
+PAUSE = 0.25  # seconds after a lost connection, then twice as long: a server that restarts is soon back
 _BUSY = ("locked", "deadlock", "could not serialize")  # the whole transaction may be tried again
 
 
@@ -174,7 +176,15 @@ class Ledger:
         ConflictError
             If the head is no longer the one the promotion expects.
         """
-        self._write(lambda c: _claim(c, model, promotion, as_of, body))
+        begun: list[bool] = []
+
+        def work(c: Connection) -> None:
+            # a connection that is lost during the commit does not say whether it was done: the ledger does
+            if not (begun and _is_claimed(c, model, promotion, as_of, body)):
+                begun.append(True)
+                _claim(c, model, promotion, as_of, body)
+
+        self._write(work)
 
     def commit(self, model: str, decision: str) -> None:
         """A claimed promotion is done."""
@@ -222,12 +232,16 @@ class Ledger:
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         with self._told():
-            for _ in range(ATTEMPTS - 1):
+            lost = False
+            for attempt in range(ATTEMPTS - 1):
                 try:
                     return self._transact(work)
                 except (exc.IntegrityError, exc.OperationalError) as error:
-                    if isinstance(error, exc.OperationalError) and not any(word in str(error.orig) for word in _BUSY):
+                    lost = lost or error.connection_invalidated
+                    if not (lost or isinstance(error, exc.IntegrityError) or _is_busy(error)):
                         raise
+                if lost:
+                    time.sleep(PAUSE * 2**attempt)
             return self._transact(work)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
@@ -263,7 +277,8 @@ def _parse(url: str) -> URL:
 def _engine(url: URL, busy: float) -> Engine:
     if not url.drivername.startswith("sqlite"):
         patience = {"connect_timeout": CONNECT} if "psycopg" in url.get_dialect().driver else {}
-        return sa.create_engine(url, pool_pre_ping=True, connect_args=patience)
+        # a connection lives as long as its transaction: hours of training lie between two of them
+        return sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=patience)
     memory = url.database in (None, "", ":memory:")
     if memory:
         engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
@@ -273,6 +288,10 @@ def _engine(url: URL, busy: float) -> Engine:
     sa.event.listen(engine, "connect", _own_transactions)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _is_busy(error: exc.OperationalError) -> bool:
+    return any(word in str(error.orig) for word in _BUSY)
 
 
 def _own_transactions(connection: Any, _record: Any) -> None:
@@ -364,6 +383,13 @@ def _claim(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mappi
         .where(seen.model == model, seen.decision == p.decision)
         .values(state="CLAIMED", version=p.version, run_id=p.run_id)
     )
+
+
+def _is_claimed(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mapping[str, Any]) -> bool:
+    """Whether this very claim stands in the ledger."""
+    wanted = json.loads(canonical({**body, "candidate": p.candidate, "expected": p.expected, "as_of": as_of}))
+    entry = _find(c, model, "move", p.decision)
+    return entry is not None and entry.record == wanted
 
 
 def _mark(c: Connection, model: str, decision: str, old: State, new: State) -> None:
