@@ -1,10 +1,14 @@
 """Sources: one answer for one content, whatever the files' names, columns, types and faults."""
 
+import gc
 import io
+import tempfile
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lr_retune.config import Config, parse_config
+from lr_retune.data.files import FileSource
 from lr_retune.data.sources import CachedSource, CsvSource, ParquetSource
-from lr_retune.errors import DataError
+from lr_retune.errors import ConfigError, DataError, DependencyError, RetuneError
 from lr_retune.records import Source
+from lr_retune.testing import check_source
 
 naive = datetime.fromisoformat
 T0 = naive("2024-01-01")
@@ -312,3 +318,143 @@ def test_int96_times_without_statistics_are_read(tmp_path: Path) -> None:
         3,
         4,
     ]
+
+
+# ── fsspec URLs ───────────────────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def memory() -> Any:
+    """An empty file system behind memory:// URLs."""
+    found = fsspec.filesystem("memory")
+    found.store.clear()
+    yield found
+    found.store.clear()
+
+
+def pour(remote: Any, path: str, table: Any) -> None:
+    sink = io.BytesIO()
+    if path.endswith(".csv"):
+        pa.csv.write_csv(table, sink)
+    else:
+        pq.write_table(table, sink, row_group_size=7)
+    remote.pipe(path, sink.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("path", ["memory://feed", "memory://feed/*.{}", "memory://feed/a.{}", "env:FEED"])
+def test_a_url_is_read_as_a_local_path_is(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch, kind: str, path: str
+) -> None:
+    monkeypatch.setenv("FEED", "memory://feed")
+    table = pa.table({"t": hours(30), "y": pa.array(range(30)), "s": pa.array(["u", None, "v"] * 10)})
+    pour(memory, f"/feed/a.{kind}", table)
+    pour(memory, f"/feed/_tmp/a.{kind}", table.slice(3))
+    made = config(tmp_path, path.format(kind))
+    source = (CsvSource if kind == "csv" else ParquetSource)(made)
+    check_source(source, END, time="t")
+    start = datetime(2024, 1, 1, 20, tzinfo=UTC)
+    assert source.read(["y", "s"], start, END).equals(table.select(["y", "s"]).slice(20))
+    cached = CachedSource(source, ["t", "y", "s"])
+    assert cached.read(["s"], start, END).equals(source.read(["s"], start, END))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_remote_file_that_was_written_anew_is_read_anew(tmp_path: Path, memory: Any, kind: str) -> None:
+    pour(memory, f"/feed/a.{kind}", pa.table({"t": hours(2), "y": [0, 1]}))
+    source = (CsvSource if kind == "csv" else ParquetSource)(config(tmp_path, "memory://feed"))
+    assert source.read(["y"], None, END)["y"].to_pylist() == [0, 1]
+    pour(memory, f"/feed/a.{kind}", pa.table({"t": hours(2), "y": [2, 3]}))
+    assert source.read(["y"], None, END)["y"].to_pylist() == [2, 3]
+    pour(memory, f"/feed/b.{kind}", pa.table({"t": hours(1, naive("2024-02-01")), "y": [4]}))
+    assert source.read(["y"], None, END)["y"].to_pylist() == [2, 3, 4]
+
+
+def test_private_copies_of_remote_files_go_with_their_source(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pour(memory, "/feed/a.csv", pa.table({"t": hours(2), "y": [0, 1]}))
+    source = CsvSource(config(tmp_path, "memory://feed"))
+    source.schema(END)
+    assert len(list(tmp_path.glob("lr-retune-*"))) == 1
+    del source
+    gc.collect()
+    assert not list(tmp_path.glob("lr-retune-*"))
+
+
+def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
+    put(tmp_path / "feed" / "a.parquet", t=hours(2), y=[0, 1])
+    source = ParquetSource(config(tmp_path, f"file://{tmp_path}/feed"))
+    assert source.read(["y"], None, END)["y"].to_pylist() == [0, 1]
+
+
+def test_a_url_that_leads_nowhere_is_told_with_what_lies_nearby(tmp_path: Path, memory: Any) -> None:
+    pour(memory, "/feed/a.parquet", pa.table({"t": hours(2), "y": [0, 1]}))
+    with pytest.raises(DataError, match=r"no \.parquet file matches memory://feed/b.*holds 'a\.parquet'"):
+        ParquetSource(config(tmp_path, "memory://feed/b.parquet")).schema(END)
+    memory.pipe("/feed/a.parquet", b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"memory:///?feed/a\.parquet cannot be read"):
+        ParquetSource(config(tmp_path, "memory://feed/a.parquet")).schema(END)
+    with pytest.raises(ConfigError, match="nonsense"):
+        ParquetSource(config(tmp_path, "nonsense://feed/a.parquet")).schema(END)
+
+
+@pytest.mark.skipif(find_spec("s3fs") is not None, reason="s3fs is installed here")
+def test_a_protocol_whose_package_is_absent_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match="Install s3fs"):
+        ParquetSource(config(tmp_path, "s3://bucket/rows.parquet")).schema(END)
+
+
+@pytest.mark.fault("B4")
+def test_what_is_secret_in_a_url_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEED", "sftp://me:hush-5c@127.0.0.1:1/rows?sig=hush-5c")
+    with pytest.raises(RetuneError) as caught:
+        ParquetSource(config(tmp_path, "env:FEED")).schema(END)
+    assert isinstance(caught.value, DependencyError)
+    assert "hush-5c" not in str(caught.value)
+
+
+def test_a_place_that_does_not_answer_is_no_fault_of_the_data(tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match=r"http://127\.0\.0\.1:1/rows\.parquet cannot be re"):
+        ParquetSource(config(tmp_path, "http://127.0.0.1:1/rows.parquet")).schema(END)
+
+
+@pytest.mark.fault("A11")
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_file_that_changes_while_it_is_read_is_read_again_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def write(n: int) -> None:
+        table = pa.table({"t": hours(n), "y": pa.array(range(n))})
+        (pa.csv.write_csv if kind == "csv" else pq.write_table)(table, tmp_path / f"a.{kind}")
+
+    write(9)
+    source = (CsvSource if kind == "csv" else ParquetSource)(config(tmp_path))
+    times, real = [1], FileSource._read
+
+    def meanwhile(self: Any, *words: Any) -> Any:
+        found = real(self, *words)
+        if times[0]:
+            times[0] -= 1
+            write(20 + times[0])
+        return found
+
+    monkeypatch.setattr(FileSource, "_read", meanwhile)
+    assert len(source.read(["y"], None, END)) == 20
+    times[0] = 9
+    with pytest.raises(DataError, match="change while they are read"):
+        source.read(["y"], None, END)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_every_clock_comes_in_utc(tmp_path: Path, kind: str) -> None:
+    table = pa.table({"t": hours(3), "y": [0, 1, 2], "known": hours(3, naive("2024-07-01")), "came": hours(3)})
+    if kind == "csv":
+        pa.csv.write_csv(table, tmp_path / "a.csv")
+    else:
+        pq.write_table(table, tmp_path / "a.parquet")
+    made = config(tmp_path, zone="Europe/Paris", label_time="known", available_time="came")
+    source = (CsvSource if kind == "csv" else ParquetSource)(made)
+    assert {source.schema(END)[n] for n in ("t", "known", "came")} == {"timestamp[us, tz=UTC]"}
+    found = source.read(["came", "known"], None, END)
+    assert found["known"][0].as_py() == datetime(2024, 6, 30, 22, tzinfo=UTC)
+    assert found["came"][0].as_py() == datetime(2023, 12, 31, 23, tzinfo=UTC)

@@ -37,14 +37,6 @@ def errors() -> type[Exception]:
     return found
 
 
-def busy() -> type[Exception]:
-    """What DuckDB raises when another process writes to a database file, or it cannot be read."""
-    import duckdb
-
-    found: type[Exception] = duckdb.IOException
-    return found
-
-
 def quoted(text: str) -> str:
     """A text as a SQL literal.
 

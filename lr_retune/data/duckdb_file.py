@@ -51,7 +51,7 @@ class DuckDbSource(TableSource):
 
     def _closed(self, error: Exception) -> DataError | DependencyError:
         why = _first_line(error)
-        if "lock" in why:
+        if "not set lock" in why:
             fix = "wait until the process that writes it is done, or read a copy"
             return DependencyError(f"{self.path} is being written", why=why, fix=fix)
         fix = "write it again with this DuckDB or an older one; nothing of it was used"

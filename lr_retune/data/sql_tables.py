@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import pyarrow as pa
@@ -116,18 +116,15 @@ class SqlTable:
         query = query.order_by(time, *(self.sort_key(name) for name in order)).execution_options(yield_per=BATCH)
         result = self.connection.execute(query)
         with closing(result.cursor):  # SQLAlchemy leaves it open where the connection is lost
-            return pa.concat_tables(
-                [self._batch([], names), *(self._kept(r, names, asked) for r in result.partitions())]
-            )
+            return pa.concat_tables(self._part(rows, names, asked) for rows in chain([()], result.partitions()))
 
-    def _kept(self, rows: Sequence[Any], names: Sequence[str], asked: Asked) -> Any:
-        inside = asked.inside(self.array([row[0] for row in rows], names[0]))
-        return self._batch(list(compress(rows, inside.to_pylist())), names)
-
-    def _batch(self, rows: Sequence[Any], names: Sequence[str]) -> Any:
-        columns = zip(*rows, strict=True) if rows else [()] * len(names)
-        arrays = [self.array(values, name) for values, name in zip(columns, names, strict=True)]
-        return pa.table(arrays, [str(i) for i in range(len(names))])
+    def _part(self, rows: Sequence[Any], names: Sequence[str], asked: Asked) -> Any:
+        columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+        times = self.array(columns[0], names[0])
+        inside = asked.inside(times)
+        kept = [tuple(compress(values, inside.to_pylist())) for values in columns[1:]]
+        arrays = [self.array(values, name) for values, name in zip(kept, names[1:], strict=True)]
+        return pa.table([times.filter(inside), *arrays], [str(i) for i in range(len(names))])
 
     # ── what databases differ in ──────────────────────────────────────────────────────────────────
     @property
