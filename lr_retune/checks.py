@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from lr_retune.config import Config
 from lr_retune.console import exists, load
 from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError, RetuneError
-from lr_retune.records import Champion, Fault
+from lr_retune.records import Acceptance, Champion, Fault
 
 if TYPE_CHECKING:
     from lr_retune.stores.ledger import Ledger
@@ -154,30 +154,30 @@ def _data(config: Config, as_of: datetime) -> Iterator[Found]:
     """The feed held against the champion's contract, or what a bootstrap would learn; then the spans."""
     from lr_retune.data.feed import Feed
     from lr_retune.data.plan import freeze
-    from lr_retune.plugins import load_plugins
+    from lr_retune.plugins import load_feeds
     from lr_retune.steps import excused, feed_faults
 
-    plugins = load_plugins(config)
-    feed = Feed(config, plugins.feeds, as_of)
-    champion = _champion(config)
+    feeds = load_feeds(config)
+    feed = Feed(config, feeds, as_of)
+    champion, accepted = _champion(config, as_of)
     if champion is None:
         freeze(feed, config)
         return
-    faults = feed_faults(config, plugins, champion, as_of)
+    faults = feed_faults(config, feeds, champion, as_of, accepted)
     yield from map(_fault, faults)
     if not any(fault.matters for fault in faults):
-        freeze(feed, config, champion.contract, excused(faults))
+        freeze(feed, config, champion.contract, excused(faults), accepted)
 
 
-def _champion(config: Config) -> Champion | None:
-    """The champion, where the ledger has one and can be read; why not is told by `_ledger`."""
+def _champion(config: Config, as_of: datetime) -> tuple[Champion | None, Acceptance | None]:
+    """The champion, where the ledger has one and can be read, and what was accepted since; why not: see `_ledger`."""
     from lr_retune.stores.chronicle import Chronicle
 
     with suppress(RetuneError):
-        if (ledger := ledger_of(config)) is not None:
-            moves = Chronicle(ledger, config.name).moves
-            return moves[-1].champion if moves else None
-    return None
+        if (ledger := ledger_of(config)) is not None and (moves := (told := Chronicle(ledger, config.name)).moves):
+            champion = moves[-1].champion
+            return champion, told.accepted(as_of, champion)
+    return None, None
 
 
 def _fault(fault: Fault) -> Found:

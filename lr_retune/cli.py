@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -212,7 +214,9 @@ def promote(
     config: ConfigPath = DEFAULT_CONFIG,
     actor: Actor = "",
     reason: Why = "",
-    force: Annotated[bool, typer.Option("--force", help="Even if it was rolled back before; needs --reason.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if rolled back before or judged under another config; needs --reason.")
+    ] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
@@ -390,6 +394,24 @@ def explain(
     say(as_json, answer("explain", explanation=found), lines)
 
 
+@app.command()
+def deploy(
+    config: ConfigPath = DEFAULT_CONFIG,
+    cron: Annotated[str | None, typer.Option(help="When to look; once a tick, at least daily, by default.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Of --cron; [schedule] timezone by default.")] = None,
+    pool: Annotated[str, typer.Option(help="A process work pool; made if there is none.")] = "lr-retune",
+    as_json: Json = False,
+) -> None:
+    """Deployments, schedule and triggers on the Prefect server at PREFECT_API_URL; twice changes nothing."""
+    from lr_retune.answers import answer, table
+    from lr_retune.plugins import find
+
+    loaded = console.load(config)
+    made = find("schedulers", "prefect")(loaded, config.resolve(), pool=pool, cron=cron, timezone=timezone)
+    rows = [tuple(line.values()) for line in made]
+    say(as_json, answer("deploy", ok=True, made=made), table(("kind", "name", "what"), rows))
+
+
 # ── demo ──────────────────────────────────────────────────────────────────────────────────────────
 @demo_app.command("demand")
 def demo_demand(
@@ -420,4 +442,5 @@ def demo_fraud(
 
 
 if __name__ == "__main__":
+    sys.path[:] = [p for p in sys.path if p not in ("", os.getcwd())]  # `-m` puts the folder of the data first
     main()

@@ -13,8 +13,7 @@ from lr_retune import checks, doctor_machine, doctor_stores
 from lr_retune.checks import Found, Problem, blocking, gathered
 from lr_retune.config import Config
 from lr_retune.console import load
-from lr_retune.doctor_machine import Machine
-from lr_retune.doctor_stores import Case
+from lr_retune.doctor_machine import Case, Machine
 from lr_retune.errors import DependencyError, RetuneError
 
 # Integrity before conflict before dependency before feed before configuration before stale before held.

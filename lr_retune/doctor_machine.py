@@ -6,16 +6,14 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lr_retune.checks import Found, Problem, blocking
+from lr_retune.config import Config
 from lr_retune.errors import DependencyError
-
-if TYPE_CHECKING:
-    from lr_retune.doctor_stores import Case
 
 BREAKS = {
     "sqlalchemy": "Prefect does not start with it",
@@ -38,6 +36,16 @@ class Machine:
     sockets: tuple[Path, ...] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
     mounts: Path = Path("/proc/mounts")
     locks: Path = Path("/proc/locks")
+
+
+@dataclass(slots=True)
+class Case:
+    """What the looks share: what was read before, and what answers."""
+
+    machine: Machine
+    config: Config = field(init=False)  # the first look reads it, and the others say that they need it
+    now: datetime = field(init=False)
+    answers: set[str] = field(default_factory=set)
 
 
 def note(code: str, what: str, why: str = "", fix: str = "") -> Found:

@@ -8,18 +8,18 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from lr_retune.checks import Found, Problem, blocking, demand_room, gathered, ledger_of
-from lr_retune.config import Config, resolve_secret
+from lr_retune.config import resolve_secret
 from lr_retune.console import exists
 from lr_retune.doctor_machine import (
     PREFECT,
     REMOTE,
+    Case,
     Machine,
     file_system,
     holder,
@@ -42,35 +42,7 @@ if TYPE_CHECKING:
 SLACK = timedelta(hours=1)  # clocks of two machines may differ by that
 CENTURY = timedelta(days=36_500)
 LOCKED = 2.0  # seconds that a healthy writer needs at most
-STALE = 1  # the exit code of a stale status
-
-
-@dataclass(slots=True)
-class Case:
-    """What the looks share: what was read before, and what answers."""
-
-    machine: Machine
-    answers: set[str] = field(default_factory=set)
-    _config: Config | None = None
-    _now: datetime | None = None
-
-    @property
-    def config(self) -> Config:
-        assert self._config is not None  # a look says what it needs
-        return self._config
-
-    @config.setter
-    def config(self, value: Config) -> None:
-        self._config = value
-
-    @property
-    def now(self) -> datetime:
-        assert self._now is not None
-        return self._now
-
-    @now.setter
-    def now(self, value: datetime) -> None:
-        self._now = value
+UNATTENDED = 1  # the exit code of a stale status
 
 
 # ── what retune.toml leads to ─────────────────────────────────────────────────────────────────────
@@ -349,7 +321,10 @@ def schedule(case: Case) -> Iterator[Found]:
         limit = format_duration(STALE_TICKS * case.config.schedule.tick)
         what = f"nobody has looked for more than {limit}: the last look is of {looked and iso(looked)}"
         fix = "see whether cron or the Prefect worker runs `lr-retune run`, and what its log says"
-        yield Problem(code="stale", what=what, why="the scheduler is dead, or runs fail", fix=fix, blocks=True), STALE
+        yield (
+            Problem(code="unattended", what=what, why="the scheduler is dead, or runs fail", fix=fix, blocks=True),
+            UNATTENDED,
+        )
     if history.paused_until is not None and history.paused(case.now):
         what = f"paused until {iso(history.paused_until)} by {history.paused_by}"
         yield note("paused", what, history.paused_why, "`lr-retune resume` ends it")

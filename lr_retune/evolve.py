@@ -12,8 +12,8 @@ from lr_retune.data import columns
 from lr_retune.data.feed import Feed
 from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError
-from lr_retune.plugins import Plugins, load_plugins
-from lr_retune.records import Champion, Contract, Fault
+from lr_retune.plugins import load_feeds
+from lr_retune.records import Champion, Contract, Fault, Feeds
 from lr_retune.steps import feed_faults
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
@@ -66,7 +66,7 @@ class Difference:
         return {*blocking, *self.gained, *self.lost}
 
 
-def diff(config: Config, stores: Stores, as_of: datetime, plugins: Plugins | None = None) -> Difference:
+def diff(config: Config, stores: Stores, as_of: datetime) -> Difference:
     """The newest ticks held against the champion's contract.
 
     Raises
@@ -74,11 +74,11 @@ def diff(config: Config, stores: Stores, as_of: datetime, plugins: Plugins | Non
     ConfigError
         If there is no champion.
     """
-    plugins = plugins or load_plugins(config)
+    feeds = load_feeds(config)
     champion, accepted = stores.champion(as_of), stores.accepted(as_of)
-    faults = feed_faults(config, plugins, champion, as_of, accepted)
+    faults = feed_faults(config, feeds, champion, as_of, accepted)
     empty = {f.column for f in faults if f.code == "all_null"}
-    readable = _readable(config, plugins, champion, as_of)
+    readable = _readable(config, feeds, champion, as_of)
     return Difference(
         contract=champion.contract,
         faults=tuple(f for f in faults if f.matters or f.column is not None),
@@ -139,9 +139,9 @@ def _accepted(found: Difference, wanted: Collection[str]) -> dict[str, Any]:
     return {**kept, **{name: kind for name, kind in found.readable.items() if name in wanted}}
 
 
-def _readable(config: Config, plugins: Plugins, champion: Champion, as_of: datetime) -> dict[str, Any]:
+def _readable(config: Config, feeds: Feeds, champion: Champion, as_of: datetime) -> dict[str, Any]:
     """Columns that a training could read, judged on the newest rows: identifiers are none."""
-    feed = Feed(config, plugins.feeds, as_of)
+    feed = Feed(config, feeds, as_of)
     tick, zone = config.schedule.tick, config.schedule.timezone
     end = tick_start(as_of, tick, zone)
     start = shift(end, -config.ticks(config.window.holdout), tick, zone)

@@ -429,6 +429,8 @@ def _label_feed(sight: Sight, data: dict[str, str]) -> list[str]:
             "label": (data["label"], "what is predicted"),
             "known_at": (sight.label_time, "when it became known; the last valid revision wins"),
         }
+    if sight.wait and sight.task == "binary":
+        keys["quorum"] = (1.0, "rare positives may come last: wait for every label, or for max_delay")
     if sight.wait:
         keys["max_delay"] = (format_duration(sight.wait), "later labels are waited for no longer")
     return _keys("labels", **keys) if keys else []

@@ -31,6 +31,7 @@ from lr_retune.records import (
     Contract,
     Facts,
     Fault,
+    Feeds,
     Files,
     FitData,
     FittedModel,
@@ -102,10 +103,10 @@ def _alias_moved(stores: Stores) -> str | None:
 
 
 def feed_faults(
-    config: Config, plugins: Plugins, champion: Champion, as_of: datetime, accepted: Acceptance | None = None
+    config: Config, feeds: Feeds, champion: Champion, as_of: datetime, accepted: Acceptance | None
 ) -> tuple[Fault, ...]:
     """What `observe` would find wrong with the feed, without looking further."""
-    feed = Feed(config, plugins.feeds, as_of)
+    feed = Feed(config, feeds, as_of)
     return _waived(_faults(config, feed, champion, _watched(config, champion, feed.horizon(), as_of)), accepted)
 
 

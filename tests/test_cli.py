@@ -28,9 +28,10 @@ Cli = Callable[..., Answer]
 HEAVY = ("mlflow", "prefect", "evidently", "lightgbm", "sklearn", "pandas", "duckdb")
 COMMANDS = [
     "init", "check", "bootstrap", "watch", "run", "search", "replay", "promote", "rollback", "reconcile", "gate",
-    "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand",
+    "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand", "demo fraud",
+    "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept",
 ]  # fmt: skip
-LATER = ["adopt", "approve", "reject", "pause", "resume", "compare", "contract", "prune", "doctor", "report"]
+LATER = ["adopt", "approve", "reject", "compare", "report"]
 BORN, RETUNED = day(100), day(106)
 
 
@@ -124,7 +125,7 @@ def test_every_command_is_listed_with_what_it_does(cli: Cli) -> None:
 
 
 def test_a_call_without_words_shows_the_help_and_is_no_success(cli: Cli) -> None:
-    for words in ((), ("config",), ("audit",), ("demo",)):
+    for words in ((), ("config",), ("audit",), ("demo",), ("contract",)):
         found = cli(*words)
         assert (found.code, "Usage: lr-retune" in found.err) == (2, True)
 

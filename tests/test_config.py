@@ -147,7 +147,7 @@ def test_contradictions_name_the_key_to_change(tmp_path: Path, extra: str, told:
         ),
         (
             'id = "y"',
-            "data (line 5): time, available_time, label, label_time, id, score and weight must be different columns, ['y']",
+            "label, label_time, id, score and weight must be different columns, ['y'] has two of these roles",
         ),
         ('features = ["a", "y"]', "features and categorical must not name time, available_time, label"),
         ('features = ["a"]\nexclude = ["a"]', "data.features (line 9): must not share columns with exclude"),

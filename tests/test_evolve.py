@@ -91,6 +91,7 @@ def test_a_change_that_holds_runs_goes_on_once_a_person_accepted_it(
     said = born("contract", "accept", "--actor", "ada", "--reason", "the source changed for good")
     assert said.json["version"] == 2
     assert born("contract", "diff").code == 0
+    assert born("check").code == 0
     after = born("run", at=NOW + 1)
     assert after.code == 0, after.err
     assert "contract_changed" in [r["code"] for r in after.json["decision"]["reasons"]]

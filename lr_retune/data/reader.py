@@ -177,7 +177,10 @@ class Reader:
             return None
         arrived = between(self.revisions(span.start), str(config.label_time), span)
         rows = self.raw([id], span.start - config.label_max_delay, self.as_of)
-        return fit(arrived, self._label_key, str(config.label), str(config.label_time), rows.column(id))
+        words = self._label_key, str(config.label), str(config.label_time)
+        found = fit(arrived, *words, rows.column(id))
+        # Labels of older rows are read for only where some are left over: delivered again, they are nobody's fault.
+        return fit(arrived, *words, self.raw([id], None, self.as_of).column(id)) if found.strays else found
 
     def logged(self, span: Span) -> Logged | None:
         """Scores that were served for the rows of `rows`, in their order; None where nothing is logged."""

@@ -17,7 +17,7 @@ from lr_retune.config import Config, load_config
 from lr_retune.data.ticks import shift
 from lr_retune.errors import ConfigError
 from lr_retune.plugins import load_plugins
-from lr_retune.records import Champion
+from lr_retune.records import Champion, Report
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.stores.status import past
@@ -56,35 +56,52 @@ def demand(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _walk(tour: Tour, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    config = _unpack(tour, folder)
+    config = unpack(folder, {tour.config: "retune.toml", tour.data: tour.data})
     stores, plugins = Stores.open(config), load_plugins(config)
-    first = bootstrap(config, stores, tour.start, plugins=plugins)
-    say(f"{tour.start:%Y-%m-%d}  {'bootstrap':<12} {_rate(first)}, holdout loss {answers.short(first.promised)}")
+    say(born(tour.start, bootstrap(config, stores, tour.start, plugins=plugins)))
     at = tour.start
     while (at := shift(at, tour.every, config.schedule.tick, config.schedule.timezone)) <= tour.end:
-        found = retune(config, stores, at, plugins=plugins)
-        say(f"{at:%Y-%m-%d}  {found.outcome:<12} {found.decision.action}: {found.decision.reasons[0].text}")
-    return _ending(config, stores, at, folder, say)
+        say(look(at, retune(config, stores, at, plugins=plugins)))
+    return ending(config, stores, at, folder, say, "mean absolute error in rides an hour")
 
 
-def _unpack(tour: Tour, folder: Path) -> Config:
+def unpack(folder: Path, content: Mapping[str, str]) -> Config:
+    """Copy files of the package, by name and name in the folder, and read the configuration among them.
+
+    Raises
+    ------
+    ConfigError
+        If the folder exists and is not empty.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(
             f"{folder} is not empty", why="the demo starts from nothing", fix="remove it or choose another --folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, target in ((tour.config, "retune.toml"), (tour.data, tour.data)):
+    for name, target in content.items():
         with as_file(files("lr_retune.demo") / name) as source:
             shutil.copyfile(source, folder / target)
     return load_config(folder / "retune.toml", environ={})
+
+
+def born(at: datetime, first: Champion) -> str:
+    """One line on the first champion."""
+    return f"{at:%Y-%m-%d}  {'bootstrap':<12} {_rate(first)}, holdout loss {answers.short(first.promised)}"
+
+
+def look(at: datetime, found: Report) -> str:
+    """One line on one look."""
+    return f"{at:%Y-%m-%d}  {found.outcome:<12} {found.decision.action}: {found.decision.reasons[0].text}"
 
 
 def _rate(champion: Champion) -> str:
     return f"learning rate {champion.learning_rate:.4g}"
 
 
-def _ending(config: Config, stores: Stores, at: datetime, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The story once more, as the ledger tells it, and where to look on."""
+def ending(
+    config: Config, stores: Stores, at: datetime, folder: Path, say: Callable[[str], None], unit: str
+) -> dict[str, Any]:
+    """The story once more, as the ledger tells it, and where to look on; ``unit``: what a loss is."""
     settled = {
         e.record["decision"]["id"]: e.record for e in stores.ledger.entries(config.name) if e.kind == "settlement"
     }
@@ -111,7 +128,7 @@ def _ending(config: Config, stores: Stores, at: datetime, folder: Path, say: Cal
     }
     for line in (
         "",
-        "What the ledger holds (loss on the holdout, mean absolute error in rides an hour):",
+        f"What the ledger holds (loss on the holdout, {unit}):",
         "",
         *answers.table(head, rows),
         "",

@@ -12,7 +12,7 @@ from lr_retune.config import format_duration
 from lr_retune.errors import ConfigError, DependencyError, IntegrityError, RetuneError
 from lr_retune.records import iso
 from lr_retune.stores.ledger import Entry
-from lr_retune.stores.promotion import Stores
+from lr_retune.stores.promotion import Stores, judged_otherwise
 from lr_retune.stores.status import full_id
 
 RuleStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "CONFLICT", "TAMPERED"]
@@ -25,6 +25,7 @@ GATE_RULES = {
     "LRR505": "The verdict has not expired ([gates] expires).",
     "LRR506": "The champion that the challenger beat is still champion, or the version is champion itself.",
     "LRR507": "The registry's champion alias points where the ledger says.",
+    "LRR508": "The challenger was judged under this very configuration (where things are stored may differ).",
 }
 ASKS_REGISTRY = ("LRR503", "LRR507")
 # A deployment job waits for the answer: MLflow has 6 s, twice, before the verdict is ERROR.
@@ -166,6 +167,8 @@ def _known(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStat
 def _files(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
     if subject.digest is None:
         return "FAIL", "there are no model files to check"
+    if (gone := stores.pruned.get(subject.digest)) is not None and not stores.models.has(subject.digest):
+        return "FAIL", f"its files were deleted by `lr-retune prune` as of {iso(gone.as_of)}"
     stores.verify_files(subject.digest, subject.version)
     return "PASS", f"files have the recorded digest {subject.digest[:12]}"
 
@@ -214,6 +217,16 @@ def _alias(stores: Stores, _subject: _Subject, _now: datetime) -> tuple[RuleStat
     )
 
 
+def _same_question(stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleStatus, str]:
+    if subject.reigns:
+        return "PASS", "champion: its verdict was used under the configuration of its time"
+    if subject.settlement is None:
+        return "FAIL", "no verdict"
+    if judged_otherwise(subject.settlement, stores.config):
+        return "FAIL", "judged under another configuration than this one: run again"
+    return "PASS", "judged under this configuration"
+
+
 _RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]] = {
     "LRR501": _chain,
     "LRR502": _known,
@@ -222,4 +235,5 @@ _RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]
     "LRR505": _fresh,
     "LRR506": _still_beaten,
     "LRR507": _alias,
+    "LRR508": _same_question,
 }

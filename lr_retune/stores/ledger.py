@@ -105,7 +105,7 @@ class Ledger:
 
     @property
     def _where(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     # ── the chain ─────────────────────────────────────────────────────────────────────────────────
     def append(self, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:

@@ -42,6 +42,7 @@ BUDGET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout holds one JSON object
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
@@ -258,6 +259,8 @@ class MLflowRegistry:
     def _mlflow(self) -> Any:
         for name, value in BUDGET.items():
             os.environ.setdefault(name, value)
+        # else MLflow prints each run's URL, with the password of a tracking URI, on the stdout that --json owns
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         import mlflow.artifacts
         import mlflow.entities
         import mlflow.exceptions

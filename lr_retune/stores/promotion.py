@@ -105,7 +105,7 @@ class Stores:
             If there is none yet.
         """
         if not self._chronicle.moves:
-            where = self.ledger.url.render_as_string(hide_password=True)
+            where = self.ledger.url.set(query={}).render_as_string(hide_password=True)
             raise ConfigError(
                 f"{self.name} has no champion yet",
                 why=f"the ledger {where} holds none",
@@ -322,6 +322,12 @@ class Stores:
                 fix="add --force with a reason",
             )
         self._refuse_pruned(digest)
+        if judged_otherwise(entry, self.config) and not force:
+            raise HeldError(
+                f"decision {decision[:12]} was judged under another configuration than this one",
+                why="what passed then need not pass the gates of today",
+                fix="run again, or add --force with a reason",
+            )
         why = {"person": True, "actor": actor, "reason": reason, "force": force}
         champion = self._promote(entry, why, as_of)
         self._show(found, {})
@@ -554,6 +560,11 @@ class Stores:
             run = self.registry.log_decision(self.name, {**record, "outcome": outcome}, trials, pages)
             self.ledger.project(self.name, settlement.key, outcome, run)
         return outcome, run
+
+
+def judged_otherwise(settlement: Entry, config: Config) -> bool:
+    """Whether a challenger was judged under another configuration; where things are stored does not count."""
+    return bool(settlement.record["config"] != config.digest)
 
 
 def models_folder(config: Config) -> Path:
