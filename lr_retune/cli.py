@@ -26,7 +26,7 @@ def _group(words: str) -> typer.Typer:
 
 app = _group("Keeps the learning rate of production models right.")
 config_app = _group("The configuration as it is understood.")
-demo_app = _group("The whole loop on real data, in a folder of its own.")
+demo_app = _group("The whole loop on real or simulated data, in a folder of its own.")
 contract_app = _group("What the feed promised, and a person's word that it changed for good.")
 audit_app = _group("Proof that the ledger is what was written.")
 app.add_typer(config_app, name="config")

@@ -325,6 +325,23 @@ def test_a_challenger_that_passed_and_waits_for_a_person_is_never_pruned(tmp_pat
     assert stores.champion(rig_now + DAY).model == waiting
 
 
+def test_other_models_of_the_ledger_keep_their_files(tmp_path: Path) -> None:
+    """Two models in one ledger share a folder of model files, and here even one content."""
+    one = Stores.in_memory(rig.config(tmp_path))
+    other = Stores(one.ledger, one.registry, one.models, rig.config(tmp_path, name="churn"))
+    for stores in (one, other):
+        rig.born(stores, 0.1 if stores is one else 0.2)
+        rig.promote(stores, 13, 0.07)  # the same files in both
+        rig.promote(stores, 26, 0.05 if stores is one else 0.06)
+    rig.promote(one, 40, 0.04)
+    now = rig.BORN + 400 * DAY
+    gone = prune(one, one.registry, waste(one, one.registry, 90 * DAY, now), actor="ann", keep=90 * DAY, now=now).gone
+    assert one.moves[0].champion.model in gone
+    assert one.moves[1].champion.model == other.moves[1].champion.model
+    for move in other.moves:
+        assert one.models.has(move.champion.model)
+
+
 class Died(BaseException):
     """What a kill is to the code that runs: nothing after it happens."""
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lr_retune.config import load_config
+from lr_retune.config import Config
 from lr_retune.demo import fraud as tour
 from lr_retune.demo.simulator import BURN_IN, LATEST, RISK_DELAY, World, simulate
 from lr_retune.errors import ConfigError
@@ -114,26 +114,41 @@ def test_rolling_features_are_what_a_walk_over_the_past_counts() -> None:
 
 
 # ── the tour ──────────────────────────────────────────────────────────────────────────────────────
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
-    folder = tmp_path_factory.mktemp("story") / "fraud"
+@dataclass(frozen=True)
+class Walked:
+    """A tour that was walked, in stores that leave no trace: pages for people would be half of its cost."""
+
+    found: dict[str, Any]
+    lines: list[str]
+    stores: list[Stores]
+
+
+def walk(folder: Path, seed: int, size: World, *, drift: bool) -> Walked:
     lines: list[str] = []
-    return folder, tour.fraud(folder, lines.append, seed=2, size=SMALL), lines
+    stores: list[Stores] = []
+
+    def opened(config: Config) -> Stores:
+        stores.append(Stores.in_memory(config))
+        return stores[0]
+
+    return Walked(tour.fraud(folder, lines.append, seed=seed, drift=drift, size=size, opened=opened), lines, stores)
 
 
-def test_the_broken_day_holds_once_and_the_mended_one_goes_on(walked: tuple[Path, dict[str, Any], list[str]]) -> None:
-    _, found, lines = walked
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    return walk(tmp_path_factory.mktemp("story") / "fraud", 2, SMALL, drift=True)
+
+
+def test_the_broken_day_holds_once_and_the_mended_one_goes_on(walked: Walked) -> None:
+    found, lines = walked.found, walked.lines
     held = [d for d in found["decisions"] if d["outcome"] == "held"]
     assert [(d["as_of"][:10], d["action"]) for d in held] == [("2025-05-05", "fix_feed")]
     assert any("'amount'" in line and "(exit code 3)" in line for line in lines)
     assert any(line.startswith("2025-05-06  kept") for line in lines)
 
 
-def test_the_harmless_change_is_told_and_trains_nothing_and_the_harmful_one_is_mended(
-    walked: tuple[Path, dict[str, Any], list[str]],
-) -> None:
-    folder, found, lines = walked
-    stores = Stores.open(load_config(folder / "retune.toml", environ={}))
+def test_the_harmless_change_is_told_and_trains_nothing_and_the_harmful_one_is_mended(walked: Walked) -> None:
+    found, lines, stores = walked.found, walked.lines, walked.stores[0]
     entries = [e.record["decision"] for e in stores.ledger.entries("card-fraud") if e.kind == "decision"]
     why = {d["id"]: d["reasons"][0]["code"] for d in entries}
     begun = {d["as_of"][:10]: why[d["id"]] for d in found["decisions"] if d["action"] in ("refit", "search")}
@@ -149,8 +164,8 @@ def test_the_harmless_change_is_told_and_trains_nothing_and_the_harmful_one_is_m
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_without_planted_changes_the_loss_promotes_nothing(tmp_path: Path, seed: int) -> None:
-    lines: list[str] = []
-    found = tour.fraud(tmp_path / "f", lines.append, seed=seed, drift=False, size=SHORT, opened=Stores.in_memory)
+    walked = walk(tmp_path / "f", seed, SHORT, drift=False)
+    found, lines = walked.found, walked.lines
     assert "led to 0 trainings and 0 promotions" in found["notes"][0]
     assert {d["action"] for d in found["decisions"]} <= {"refit", "search"}  # by age
     assert not any("(planted)" in line or "held" in line for line in lines)

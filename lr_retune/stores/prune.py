@@ -73,8 +73,12 @@ def waste(stores: Stores, shelf: Shelf, keep: timedelta, now: datetime) -> Waste
     fresh = {digest for digest, folder in stored.items() if folder.put >= now - FRESH} - needed
     needed |= fresh
     ours = {digest for entry in settled for digest in _models(entry)}
-    models = {digest: folder.size for digest, folder in stored.items() if digest not in needed}
-    old = [v for v in shelved if v.digest in ours - needed and not v.aliased]
+    others = _of_others(stores)
+    # a folder beside a SQLite ledger is that ledger's alone; what a ledger on a server does not know may be another's
+    alone = stores.ledger.url.drivername.startswith("sqlite")
+    idle = {digest for digest in stored if alone or digest in ours} - needed - others
+    models = {digest: stored[digest].size for digest in stored if digest in idle}
+    old = [v for v in shelved if v.digest in ours - needed - others and not v.aliased]
     over = {_id(e) for e in settled if e.as_of < now - keep and _challenger(e) not in needed}
     kept = {v.run_id for v in shelved if v not in old}
     runs = [r for r in shelf.shown(stores.name) if r.decision in over and r.run_id not in kept]
@@ -120,6 +124,12 @@ def _needed(stores: Stores, settled: Sequence[Entry], cutoff: datetime) -> set[s
     found |= {p.candidate for p in stores.ledger.promotions(stores.name, "PREPARED", "CLAIMED")}
     head = stores.ledger.head(stores.name)
     return found | {digest for entry in settled if _awaits(entry, head.head, head.epoch) for digest in _models(entry)}
+
+
+def _of_others(stores: Stores) -> set[str]:
+    """Whatever other models of this ledger ever referred to: all of them share one folder."""
+    entries = (e for name in stores.ledger.models() if name != stores.name for e in stores.ledger.entries(name))
+    return {digest for entry in entries if entry.kind == "settlement" for digest in _models(entry)}
 
 
 def _reigns(stores: Stores, cutoff: datetime) -> Iterator[str]:
