@@ -367,6 +367,13 @@ class State(Section):
 
     url: Uri = "sqlite:///lr_retune.db"
 
+    @field_validator("url")
+    @classmethod
+    def _plain_file(cls, value: str) -> str:
+        if value.startswith("sqlite:///file:"):
+            raise ValueError('must name a file, as in "sqlite:///lr_retune.db": where it lies is asked in many places')
+        return value
+
 
 class Config(Section):
     """One model's retune.toml."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,3 +72,39 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(code if isinstance(code, int) else 0, seen.out, seen.err)
 
     return run
+
+
+# ── a model that has lived ────────────────────────────────────────────────────────────────────────
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose world changed at day 100: version 1 was born there, version 2 promoted on day 106."""
+    from lr_retune.config import load_config
+    from lr_retune.retune import bootstrap, retune
+    from lr_retune.stores.promotion import Stores
+    from tests.worlds import day, world
+
+    folder = tmp_path_factory.mktemp("lived")
+    config = load_config(world(folder, changed=100), environ={})
+    stores = Stores.open(config)
+    bootstrap(config, stores, day(100))
+    assert retune(config, stores, day(106)).outcome == "promoted"
+    return folder
+
+
+@pytest.fixture
+def home(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, as the current folder."""
+    folder = tmp_path / "home"
+    shutil.copytree(lived, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with rows and a configuration, nothing else, as the current one."""
+    from tests.worlds import world
+
+    world(tmp_path / "fresh")
+    monkeypatch.chdir(tmp_path / "fresh")
+    return tmp_path / "fresh"

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -22,7 +21,7 @@ from lr_retune import records
 from lr_retune.config import load_config
 from lr_retune.stores.promotion import Stores
 from tests.conftest import Answer
-from tests.worlds import day, rows, world, write
+from tests.worlds import day, rows, write
 
 Cli = Callable[..., Answer]
 HEAVY = ("mlflow", "prefect", "evidently", "lightgbm", "sklearn", "pandas", "duckdb")
@@ -33,36 +32,6 @@ COMMANDS = [
 ]  # fmt: skip
 LATER = ["adopt", "approve", "reject", "compare", "report"]
 BORN, RETUNED = day(100), day(106)
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose world changed: version 1 was born, version 2 promoted."""
-    from lr_retune.retune import bootstrap, retune
-
-    folder = tmp_path_factory.mktemp("lived")
-    config = load_config(world(folder, changed=100), environ={})
-    stores = Stores.open(config)
-    bootstrap(config, stores, BORN)
-    assert retune(config, stores, RETUNED).outcome == "promoted"
-    return folder
-
-
-@pytest.fixture
-def home(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, as the current folder."""
-    folder = tmp_path / "home"
-    shutil.copytree(lived, folder)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with rows and a configuration, nothing else."""
-    world(tmp_path / "fresh")
-    monkeypatch.chdir(tmp_path / "fresh")
-    return tmp_path / "fresh"
 
 
 def stores_of(folder: Path) -> Stores:

@@ -387,3 +387,10 @@ def test_the_digest_leaves_out_where_things_are_stored(tmp_path: Path) -> None:
     one, two = loaded(tmp_path, GOOD), loaded(tmp_path, GOOD + '[state]\nurl = "sqlite:///b.db"\n')
     assert one.digest == two.digest
     assert one.digest != loaded(tmp_path, GOOD + "[search]\npoints = 9\n").digest
+
+
+@pytest.mark.fault("B2")
+def test_a_ledger_is_a_file_or_a_server_and_no_sqlite_uri(tmp_path: Path) -> None:
+    told = refusal(tmp_path, GOOD + '\n[state]\nurl = "sqlite:///file:x.db?uri=true"\n')
+    assert "state.url" in told
+    assert "must name a file" in told

@@ -57,14 +57,6 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def home(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    shutil.copytree(lived, folder)
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def stores_of(folder: Path) -> Stores:
     return Stores.open(load_config(folder / "retune.toml", environ={}))
 

@@ -24,43 +24,13 @@ from lr_retune.doctor_machine import Machine, listens_publicly, silent
 from lr_retune.stores.mlflow import MLflowRegistry
 from tests.conftest import Answer
 from tests.postgres import PASSWORD, Postgres, postgres
-from tests.worlds import day, rows, world, write
+from tests.worlds import day, rows, write
 
 __all__ = ["postgres"]
 Cli = Callable[..., Answer]
 BORN, RETUNED = day(100), day(106)
 NOW = "2024-04-17T12:00:00+00:00"
 CALM = {"future_rows"}  # the world of these tests has rows after its now
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose world changed: version 1 was born, version 2 promoted."""
-    from lr_retune.config import load_config
-    from lr_retune.retune import bootstrap, retune
-    from lr_retune.stores.promotion import Stores
-
-    folder = tmp_path_factory.mktemp("lived")
-    config = load_config(world(folder, changed=100), environ={})
-    stores = Stores.open(config)
-    bootstrap(config, stores, BORN)
-    assert retune(config, stores, RETUNED).outcome == "promoted"
-    return folder
-
-
-@pytest.fixture
-def home(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    shutil.copytree(lived, folder)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    world(tmp_path / "fresh")
-    monkeypatch.chdir(tmp_path / "fresh")
-    return tmp_path / "fresh"
 
 
 def ask(folder: Path, at: str = NOW, **machine: Any) -> Diagnosis:

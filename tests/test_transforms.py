@@ -72,7 +72,6 @@ def configured(folder: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore:.*Add type hints:UserWarning")
 @pytest.mark.usefixtures("team")
 def test_derived_columns_are_features_and_what_they_read_may_be_excluded(
     tmp_path: Path, cli: Callable[..., Answer]
