@@ -1,8 +1,10 @@
-"""When a fit has had enough: patience, the cap, divergence."""
+"""When a fit has had enough: patience, the cap, divergence, a bar it fails to clear."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,10 +18,25 @@ NO_FIT = -1  # handle of a trial whose fit never began
 DIVERGED = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A fit ends after ``step`` steps, as pruned, if its best loss until then lies above ``loss``."""
+
+    step: int
+    loss: float  # curve loss on valid
+    note: str
+
+
 def fit(
-    fits: Fits, learning_rate: float, number: int, options: SearchOptions, *, role: Role = "candidate"
+    fits: Fits,
+    learning_rate: float,
+    number: int,
+    options: SearchOptions,
+    *,
+    role: Role = "candidate",
+    bars: Sequence[Bar] = (),
 ) -> tuple[Trial, int]:
-    """Train one rate until ``patience`` steps brought no lower loss, or the cap is reached.
+    """Train one rate until ``patience`` steps brought no lower loss, the cap is reached, or a bar is not cleared.
 
     Never trains past the stopping step, whatever the family does per call, so the counted work is exact.
 
@@ -35,19 +52,21 @@ def fit(
         Cap, patience and the user's loss.
     role
         Which column of the report the trial belongs to.
+    bars
+        What the fit must have reached by when; none: it is never pruned.
 
     Returns
     -------
     tuple of Trial and int
         The trial and its handle (``NO_FIT`` if it never began). Only a complete trial has a loss: a starved
-        one would look bad for want of steps, not for its rate.
+        or pruned one would look bad for want of steps, not for its rate.
     """
     handle, curve, trained = NO_FIT, np.empty(0), 0
     try:
         handle = fits.add(learning_rate)
-        curve, ended = _train(fits, handle, options)
+        curve, ended, missed = _train(fits, handle, options, bars)
         trained = len(curve)
-        curve, state, note = _state(curve, ended, fits.baseline, options)
+        curve, state, note = _state(curve, ended, fits.baseline, options, missed)
         steps = int(np.argmin(curve)) + 1 if len(curve) else 0
         loss = options.loss(fits.score(handle, steps)) if state == "complete" else None
         if loss is not None and not math.isfinite(loss):
@@ -61,25 +80,31 @@ def fit(
     return trial, handle
 
 
-def _train(fits: Fits, handle: int, options: SearchOptions) -> tuple[np.ndarray, bool]:
-    """Curve up to the stopping step, and whether the family itself could not go on."""
+def _train(fits: Fits, handle: int, options: SearchOptions, bars: Sequence[Bar]) -> tuple[np.ndarray, bool, Bar | None]:
+    """Curve up to the stopping step, whether the family itself could not go on, and the bar that was not cleared."""
     parts: list[np.ndarray] = [np.empty(0)]
     done, best, best_step = 0, math.inf, 0
-    # The earliest step at which patience can run out bounds each call: training never overshoots.
-    while (room := min(options.max_steps, best_step + options.patience) - done) > 0:
+    # The earliest step at which patience can run out, or the next bar, bounds each call: training never overshoots.
+    while (room := min(options.max_steps, best_step + options.patience, *_ahead(bars, done)) - done) > 0:
         part = np.asarray(fits.advance([handle], room)[0], dtype=np.float64)
         parts.append(part)
         if len(part) < room or not np.isfinite(part).all():
-            return np.concatenate(parts), len(part) < room
+            return np.concatenate(parts), len(part) < room, None
         low = int(np.argmin(part))
         if part[low] < best:
             best, best_step = float(part[low]), done + low + 1
         done += len(part)
-    return np.concatenate(parts), False
+        if missed := next((bar for bar in bars if bar.step == done and best > bar.loss), None):
+            return np.concatenate(parts), False, missed
+    return np.concatenate(parts), False, None
+
+
+def _ahead(bars: Sequence[Bar], done: int) -> list[int]:
+    return [bar.step for bar in bars if bar.step > done]
 
 
 def _state(
-    curve: np.ndarray, ended: bool, baseline: float, options: SearchOptions
+    curve: np.ndarray, ended: bool, baseline: float, options: SearchOptions, missed: Bar | None
 ) -> tuple[np.ndarray, TrialState, str]:
     """The finite part of the curve, what became of the fit, and why."""
     if not len(curve):
@@ -87,11 +112,11 @@ def _state(
     if len(bad := np.flatnonzero(~np.isfinite(curve))):
         return curve[: bad[0]], "diverged", f"the loss is not finite from step {bad[0] + 1} on"
     best = int(np.argmin(curve))
-    if not ended and len(curve) - best - 1 < options.patience:
+    if missed is None and not ended and len(curve) - best - 1 < options.patience:
         return curve, "starved", f"still improving after {len(curve)} steps: raise max_steps"
     if math.isfinite(baseline) and curve[best] > baseline + DIVERGED * abs(baseline):
         return curve, "diverged", f"its best loss {curve[best]:.6g} is far above the best constant's {baseline:.6g}"
-    return curve, "complete", ""
+    return (curve, "complete", "") if missed is None else (curve, "pruned", missed.note)
 
 
 def _line(trial: Trial) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from lr_retune.records import Fits, Range, SearchOptions, Trial
-from lr_retune.search.choose import best
+from lr_retune.search import leader
 from lr_retune.search.early_stop import fit
 
 
@@ -48,10 +48,5 @@ def _try_all(fits: Fits, wanted: Iterable[float], options: SearchOptions) -> lis
     """Fit one rate after the other; only the leader's fit stays in memory."""
     found: list[tuple[Trial, int]] = []
     for number, rate in enumerate(wanted):
-        leader = best(found)
-        found.append(fit(fits, rate, number, options))
-        now = best(found)
-        for loser in (leader, found[-1]):
-            if loser is not None and loser is not now:
-                fits.drop(loser[1])
+        leader.add(found, fit(fits, rate, number, options), fits)
     return found
