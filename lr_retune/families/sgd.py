@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 from sklearn import config_context
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.pipeline import Pipeline
@@ -16,12 +18,18 @@ from sklearn.utils.class_weight import compute_sample_weight
 from lr_retune.errors import ConfigError
 from lr_retune.families.checks import check_rate, check_rows, constant_loss
 from lr_retune.families.sgd_files import dumps
-from lr_retune.families.sgd_model import IMPORTANCE_FILE, MODEL_FILE, SGDModel, scores
+from lr_retune.families.sgd_model import IMPORTANCE_FILE, MODEL_FILE, SGDModel, linked, scores
 from lr_retune.families.sgd_params import checked, complete
 from lr_retune.families.sgd_transform import columns, transform
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range, canonical
 
+if TYPE_CHECKING:
+    from lr_retune.families.sgd_kernel import Kernel
+
 CLASSES = np.array([0.0, 1.0])
+# Cells of train from which on a search saves about what compiling the kernel costs once per process (2.5 CPU s). It
+# counts rows only, so that a curve never depends on which fits run together.
+LEAST_CELLS = 500_000
 
 
 class SGD:
@@ -93,15 +101,17 @@ class SGD:
 
 @dataclass(slots=True)
 class _Fit:
-    """One fit: the estimator as it trains, and the weights it had after each epoch."""
+    """One fit: what trains it, and what it had after each epoch."""
 
-    estimator: Any
+    rate: float
+    trainer: Any  # the kernel's column, or an estimator
     weights: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # coef and intercept as SGD sees labels
+    curve: list[float] = field(default_factory=list)
     ended: bool = False  # a loss was not finite
 
 
 class SGDFits:
-    """Estimators in memory over one transformed matrix."""
+    """Fits in memory over one transformed matrix: all of them take each epoch in one pass, where that pays."""
 
     def __init__(self, params: Mapping[str, Any], data: FitData, *, seed: int, balanced: bool) -> None:
         self._params = dict(params)
@@ -136,8 +146,19 @@ class SGDFits:
         check_rate(learning_rate)
         handle = self._started
         self._started += 1
-        self._fits[handle] = _Fit(self._estimator(learning_rate))
+        trainer = self._estimator(learning_rate) if self._kernel is None else self._kernel.column()
+        self._fits[handle] = _Fit(learning_rate, trainer)
         return handle
+
+    @cached_property
+    def _kernel(self) -> Kernel | None:
+        if (self._x.nnz if sparse.issparse(self._x) else self._x.size) < LEAST_CELLS:
+            return None
+        try:
+            from lr_retune.families.sgd_kernel import Kernel
+        except ImportError:  # numba lags behind new versions of Python and NumPy
+            return None
+        return Kernel(self._params, self._x.shape[1])
 
     def _estimator(self, learning_rate: float) -> Any:
         kind = SGDClassifier if self._binary else SGDRegressor
@@ -149,46 +170,59 @@ class SGDFits:
 
     def advance(self, which: Sequence[int], steps: int) -> list[np.ndarray]:
         """Train ``steps`` more epochs per fit; a fit ends after its first loss that is not finite."""
+        fits = [self._fits[handle] for handle in which]
+        begun = [len(fit.curve) for fit in fits]
         # The transform leaves nothing but finite numbers; scikit-learn would look through them once per epoch.
         with np.errstate(all="ignore"), config_context(assume_finite=True):
-            return [self._train(self._fits[handle], steps) for handle in which]
+            for _ in range(steps):
+                for done, group in _of_one_age(fits).items():
+                    self._epoch(group, done)
+        return [np.array(fit.curve[start:], dtype=np.float64) for fit, start in zip(fits, begun, strict=True)]
 
-    def _train(self, fit: _Fit, steps: int) -> np.ndarray:
-        curve: list[float] = []
-        while len(curve) < steps and not fit.ended:
-            curve.append(self._epoch(fit))
-            fit.ended = not np.isfinite(curve[-1])
-        return np.array(curve, dtype=np.float64)
+    def _epoch(self, fits: Sequence[_Fit], done: int) -> None:
+        """One more epoch for fits with ``done`` epochs behind them, in an order of rows that seed and epoch fix."""
+        order = np.random.default_rng([self._seed, done]).permutation(self.train_rows)
+        rows = (self._x[order], self._y[order], self._weight[order])
+        if self._kernel is None:
+            found = [self._taught(fit, rows) for fit in fits]
+        else:
+            found = self._kernel.epoch([fit.trainer for fit in fits], [fit.rate for fit in fits], rows, done)
+        for fit, weights in zip(fits, found, strict=True):
+            if weights is not None:
+                fit.weights.append(weights)
+            fit.curve.append(float("nan") if weights is None else self._loss(fit))
+            fit.ended = not np.isfinite(fit.curve[-1])
 
-    def _epoch(self, fit: _Fit) -> float:
-        # scikit-learn shuffles by random_state alone, so rows come in an order that seed and epoch fix.
-        words = np.random.SeedSequence([self._seed, len(fit.weights)]).generate_state(1)
-        fit.estimator.random_state = int(words[0])
+    def _taught(self, fit: _Fit, rows: tuple[Any, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Coefficients and intercept after one more epoch by scikit-learn; None: they left the range of floats."""
+        fit.trainer.set_params(eta0=fit.rate, shuffle=False)
         try:
-            self._step(fit.estimator, self._x, self._y, self._weight)
+            self._step(fit.trainer, *rows)
         except ValueError as error:
             if "overflow" not in str(error):
                 raise
-            return float("nan")  # weights left the range of floats: the fit diverged
-        fit.weights.append((fit.estimator.coef_.copy(), fit.estimator.intercept_.copy()))
-        return float(self._data.curve_loss(self._data.valid.y, self._score(fit, len(fit.weights))))
+            return None
+        return fit.trainer.coef_.copy(), fit.trainer.intercept_.copy()
+
+    def _loss(self, fit: _Fit) -> float:
+        """What ``score`` gives as a curve loss, without scikit-learn's checks: they cost as much as an epoch."""
+        coef, intercept = fit.weights[-1]
+        raw = self._valid @ (coef.ravel() * self._scale) + (intercept[0] * self._scale + self._center)
+        return float(self._data.curve_loss(self._data.valid.y, linked(self._params["loss"], raw)))
 
     def set_rate(self, which: int, learning_rate: float) -> None:
         """Step by another rate from the next epoch on."""
         check_rate(learning_rate)
-        self._fits[which].estimator.eta0 = learning_rate
+        self._fits[which].rate = learning_rate
 
     def score(self, which: int, steps: int) -> np.ndarray:
         """Scores of the valid rows, shape ``(n_valid,)``."""
-        return self._score(self._trained(which, steps), steps)
-
-    def _score(self, fit: _Fit, steps: int) -> np.ndarray:
-        return scores(self._served(fit, steps), self._valid)
+        return scores(self._served(self._trained(which, steps), steps), self._valid)
 
     def _served(self, fit: _Fit, steps: int) -> Any:
         """The estimator as it is served: with the weights after ``steps`` epochs, in the labels' own units."""
         coef, intercept = fit.weights[steps - 1]
-        made = self._estimator(fit.estimator.eta0)
+        made = self._estimator(fit.rate)
         if self._binary:
             made.classes_ = CLASSES
         elif made.loss != "squared_error":
@@ -224,6 +258,15 @@ class SGDFits:
         if not 1 <= steps <= len(fit.weights):
             raise ValueError(f"1 <= steps <= {len(fit.weights)} (epochs trained) must hold, got {steps}")
         return fit
+
+
+def _of_one_age(fits: Sequence[_Fit]) -> dict[int, list[_Fit]]:
+    """Fits that can go on, by the epochs behind them."""
+    found: dict[int, list[_Fit]] = {}
+    for fit in fits:
+        if not fit.ended:
+            found.setdefault(len(fit.weights), []).append(fit)
+    return found
 
 
 def _center_and_scale(y: np.ndarray) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import is_classifier
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.pipeline import Pipeline
@@ -55,6 +56,13 @@ def scores(model: Any, x: Any) -> np.ndarray:
     """Probabilities of class 1 or values, shape ``(n,)``, of an estimator or a pipeline."""
     score = model.predict_proba(x)[:, 1] if is_classifier(model) else model.predict(x)
     return np.asarray(score, dtype=np.float64)
+
+
+def linked(loss: str, raw: np.ndarray) -> np.ndarray:
+    """The same scores from what a linear model sums up, shape ``(n,)``, by scikit-learn's formulas."""
+    if loss == "log_loss":
+        return np.asarray(expit(raw))
+    return (np.clip(raw, -1.0, 1.0) + 1.0) / 2.0 if loss == "modified_huber" else raw
 
 
 def _shares(data: bytes) -> np.ndarray:
