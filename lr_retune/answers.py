@@ -366,7 +366,7 @@ def lines_of_difference(found: Difference) -> list[str]:
     """The same for people."""
     lines = [f"contract version {found.contract.version}, {len(found.contract.columns)} columns"]
     lines += [f"{'blocks' if f.matters else 'told'}: {f.code}: {f.what}; {f.fix}" for f in found.faults]
-    lines += [f"accepted, learned by the next training: {column} ({code})" for column, code in found.waived]
+    lines += [f"accepted, not yet learned: {column} ({code})" for column, code in found.waived]
     if found.gained or found.lost:
         names = [f"+{name}" for name in found.gained] + [f"-{name}" for name in found.lost]
         lines.append(f"the next training could read: {', '.join(names)}; `lr-retune contract accept` says it may")

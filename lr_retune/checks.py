@@ -165,7 +165,8 @@ def _data(config: Config, as_of: datetime) -> Iterator[Found]:
         return
     faults = feed_faults(config, feeds, champion, as_of, accepted)
     yield from map(_fault, faults)
-    if not any(fault.matters for fault in faults):
+    trains = config.labels.mode != "none"  # else a run plans nothing, and a feed without a label is as it should be
+    if trains and not any(fault.matters for fault in faults):
         freeze(feed, config, champion.contract, excused(faults), accepted)
 
 

@@ -302,7 +302,7 @@ def contract_accept(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Accept the feed as it is now: it blocks no more, and the next training learns it."""
+    """Accept the feed as it is now: it blocks no more, and trainings learn it."""
     from lr_retune import answers
     from lr_retune.evolve import accept
 

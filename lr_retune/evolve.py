@@ -120,6 +120,8 @@ def accept(
     wanted = set(only) or found.changed
     columns = _accepted(found, wanted)
     fresh = [(str(f.column), f.code) for f in found.faults if f.column in wanted and f.matters and f.code in ACCEPTABLE]
+    # what was numbers and is text will hold none but new levels, until trainings have met them
+    fresh += [(column, "new_levels") for column, code in fresh if code == "retyped_column"]
     waived = sorted({*fresh, *found.waived})
     body = {
         "version": found.contract.version + 1,

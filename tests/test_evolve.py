@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lr_retune.config import load_config
+from lr_retune.evolve import accept
+from lr_retune.plugins import load_plugins
+from lr_retune.records import Report
+from lr_retune.replay import ungated
+from lr_retune.retune import bootstrap, retune
+from lr_retune.stores.chronicle import Chronicle
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
+from lr_retune.watch.policy import always
 from tests.conftest import Answer
 from tests.worlds import day, rows, world, write
 
 BORN, CHANGED, NOW = 110, 130, 150
 
 
-def changed(folder: Path, change: Callable[[dict[str, Any]], None], *, since: int = CHANGED) -> None:
+def changed(folder: Path, change: Callable[[dict[str, Any]], None], *, since: int = CHANGED, days: int = 200) -> None:
     """The world again, cut in two files; the later one is changed."""
-    early, late = rows(200), rows(200)
+    early, late = rows(days), rows(days)
     for columns, keep in ((early, lambda t: t < day(since)), (late, lambda t: t >= day(since))):
         which = [i for i, t in enumerate(columns["ts"]) if keep(t)]
         for name in columns:
@@ -151,3 +159,64 @@ def test_an_acceptance_stands_in_the_ledger_with_its_author(born: Callable[..., 
     (entry,) = [e for e in ledger(tmp_path) if e.kind == "contract"]
     assert (entry.seq, entry.record["actor"], entry.record["reason"]) == (row, "ada", "cents")
     assert born("run", at=NOW - 5).code == 3  # before it was said it does not count
+
+
+# ── over several trainings ────────────────────────────────────────────────────────────────────────
+def trainings(folder: Path, change: Callable[[dict[str, Any]], None], *days: int) -> tuple[Stores, list[Report]]:
+    """A champion from before the change, an acceptance at NOW, then a refit that is promoted at each of the days."""
+    path = world(folder, days=max(days))
+    text = path.read_text().replace('path = "rows.parquet"', 'path = "rows"')
+    path.write_text(text.replace("max_steps = 400", "max_steps = 2000"))
+    changed(folder, change, days=max(days))
+    config = load_config(path)
+    plugins = replace(load_plugins(config), gates=(ungated,))
+    stores = Stores.open(config)
+    bootstrap(config, stores, day(BORN), plugins=plugins)
+    assert accept(config, stores, day(NOW), actor="ada", reason="for good")[0] is not None
+    return stores, [retune(config, stores, day(n), plugins=plugins, policy=always) for n in days]
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("change", [in_cents, as_text])
+def test_what_was_accepted_holds_no_run_until_it_was_learned_and_is_not_given_up_after(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """The first training ends before the change: valid and holdout lie in between."""
+    stores, found = trainings(tmp_path, change, NOW + 1, NOW + 15, NOW + 60, NOW + 110)
+    assert [report.outcome for report in found] == ["promoted"] * 4
+    assert not any(fault.matters for report in found for fault in report.facts.faults)
+    acceptance = next(e.key for e in ledger(tmp_path) if e.kind == "contract")
+    learned = [report.champion.contract.accepted for report in found]
+    assert learned == [None, None, acceptance, acceptance]  # and no later training forgets it
+    assert stores.accepted(day(NOW + 20)) is not None
+    assert stores.accepted(day(NOW + 200)) is None  # or the next real fault of that kind would be let through
+
+
+def test_a_column_that_was_accepted_as_text_is_learned_as_text(tmp_path: Path) -> None:
+    _, (first, _) = trainings(tmp_path, as_text, NOW + 1, NOW + 60)
+    assert {c.name: c.kind for c in first.champion.contract.columns}["a"] == "category"
+
+
+def test_a_champion_that_was_rolled_back_to_is_excused_by_all_it_has_not_learned(tmp_path: Path) -> None:
+    def both(late: dict[str, Any]) -> None:
+        in_cents(late)
+        del late["b"]
+
+    path = world(tmp_path, days=200)
+    path.write_text(path.read_text().replace('path = "rows.parquet"', 'path = "rows"'))
+    changed(tmp_path, both)
+    config = load_config(path)
+    stores = Stores.open(config)
+    born = bootstrap(config, stores, day(BORN))
+    first, _ = accept(config, stores, day(NOW), actor="ada", reason="cents", only=["a"])
+    assert first is not None
+    stores.accept(day(NOW + 1), {**first.record, "waived": [("b", "all_null")], "version": 3})
+    newest = stores.accepted(day(NOW + 2))
+    assert newest is not None
+    assert newest.version == 3
+    assert {column for column, _ in newest.waived} == {"a", "b"}
+    learned = replace(born, contract=replace(born.contract, accepted=first.key))
+    after = Chronicle(stores.ledger, "demo").accepted(day(NOW + 2), learned)
+    assert after is not None
+    assert after.waived == (("b", "all_null"),)
+    assert Chronicle(stores.ledger, "demo").accepted(day(NOW - 1), learned) is None

@@ -1,5 +1,6 @@
 """The feed: no label and no row from the future, one horizon, the same bytes for the same content."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,24 @@ def test_a_report_sample_is_bounded_seeded_and_in_time_order(tmp_path: Path) -> 
     assert some != feed.table(contract, span, 100, seed=4)
     at = [whole["x"].to_pylist().index(v) for v in some["x"].to_pylist()]
     assert at == sorted(at)
+
+
+def test_a_plan_reads_no_row_from_before_its_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of a database may hold years; where it begins is asked of the window only."""
+    starts: list[datetime | None] = []
+    read = ParquetSource.read
+
+    def noted(self: ParquetSource, columns: Sequence[str], start: datetime | None, end: datetime) -> Any:
+        starts.append(start)
+        return read(self, columns, start, end)
+
+    monkeypatch.setattr(ParquetSource, "read", noted)
+    more: dict[str, Any] = {"data": LATE, "labels": {"max_delay": "10d"}}
+    feed = feed_of(tmp_path, stream(), T0 + 80 * DAY, **more)
+    plan = freeze(feed, feed.config)
+    assert all(start is not None and start >= plan.train.start for start in starts)
+    shorter = feed_of(tmp_path, stream().slice(30 * 24), T0 + 80 * DAY, **more)  # begins within the window
+    assert freeze(shorter, shorter.config).train.start == T0 + 30 * DAY
 
 
 def test_a_cached_feed_gives_the_same_plan(tmp_path: Path) -> None:

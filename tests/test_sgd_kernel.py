@@ -83,14 +83,16 @@ def test_the_kernel_gives_the_weights_of_scikit_learns_plain_sgd(
     data = rows("binary" if params["loss"] in CLASSIFIER else "regression", levels=levels, weighted=weighted, seed=seed)
     slow, fast = (trained(data, params, rates, epochs, seed, least) for least in (math.inf, 0))
     assert sparse.issparse(fast._x) == (levels == 60)
-    for handle in range(len(rates)):
+    for handle, rate in enumerate(rates):
         one, other = slow._fits[handle], fast._fits[handle]
+        # weights that halve with each row make the average a small difference of large sums, in scikit-learn's too
+        tolerance = 1e-5 if params["average"] and rate * params["alpha"] > 0.1 else 1e-12
         assert (len(one.curve), len(one.weights), one.ended) == (len(other.curve), len(other.weights), other.ended)
         for (coef, intercept), (same_coef, same_intercept) in zip(one.weights, other.weights, strict=True):
             assert coef.shape == same_coef.shape
             assert intercept.shape == same_intercept.shape
-            near(same_coef, coef)
-            near(same_intercept, intercept)
+            near(same_coef, coef, tolerance)
+            near(same_intercept, intercept, tolerance)
 
 
 def test_no_penalty_is_covered_too() -> None:

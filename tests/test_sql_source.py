@@ -517,6 +517,23 @@ def test_a_password_is_never_shown(postgres: Postgres, tmp_path: Path, monkeypat
     assert wrong not in str(refused.value)
 
 
+@pytest.mark.fault("B4")
+def test_a_password_with_an_at_sign_is_refused_before_its_end_is_told_as_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEED_URL", "postgresql+psycopg://me:first@second@127.0.0.1:1/x")
+    with pytest.raises(ConfigError, match="%40") as refused:
+        SqlSource(config(tmp_path, "sql", url="env:FEED_URL", table="feed"))
+    assert "second" not in str(refused.value)
+
+
+def test_a_table_whose_name_differs_in_case_is_no_database_that_is_away(tmp_path: Path) -> None:
+    source = sqlite(tmp_path, "CREATE TABLE feed (t TEXT, a REAL)", ("2024-03-01", 1.0))
+    data = source.config.data.model_copy(update={"table": "FEED"})
+    with pytest.raises(DataError, match="correct table"):
+        SqlSource(with_root(source.config, data)).read(["a"], None, END)
+
+
 def test_a_driver_that_is_not_installed_is_named_with_its_package(tmp_path: Path) -> None:
     for url in ("postgresql+pg8000://me@127.0.0.1/x", "nosuchdb://me@127.0.0.1/x"):
         with pytest.raises(DependencyError, match=r"pip install 'lr-retune\[postgres\]'"):

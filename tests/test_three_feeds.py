@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,8 @@ from lr_retune.data import join
 from lr_retune.data.feed import Feed
 from lr_retune.errors import ConfigError, DataError
 from lr_retune.plugins import load_feeds
-from lr_retune.records import Span
+from lr_retune.records import Logged, Span
+from lr_retune.watch.serving import serving_faults
 from tests.conftest import Answer
 from tests.worlds import START, day, rows, write
 
@@ -130,6 +132,32 @@ def test_the_join_is_the_newest_valid_revision_by_definition(
 def test_ids_of_another_type_are_the_same_ids(tmp_path: Path, keys: list[Any]) -> None:
     feeds(tmp_path, [(key, 1.0, day(3)) for key in keys])
     assert labels_at(config(tmp_path), day(7)) == [1.0, 1.0, 1.0, None, None, None]
+
+
+BIG = 2**60
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.decimal128(38, 0)])
+def test_ids_that_cannot_be_told_apart_are_refused_and_not_joined(tmp_path: Path, kind: pa.DataType) -> None:
+    """A database may hand out whole numbers as decimals, which are read as floats: neighbours become one."""
+    count = [BIG + i for i in range(6)]
+    feeds(
+        tmp_path,
+        [(key, float(i % 2), day(7)) for i, key in enumerate(count)],
+        tx=pa.array(count).cast(kind, safe=False),
+    )
+    with pytest.raises(DataError, match="2\\^53"):
+        labels_at(config(tmp_path), day(8))
+    feeds(tmp_path, [(key, float(i % 2), day(7)) for i, key in enumerate(count)], tx=count)
+    assert labels_at(config(tmp_path), day(8)) == [0.0, 1.0] * 3
+
+
+def test_ids_that_are_bytes_are_told_apart(tmp_path: Path) -> None:
+    keys = [bytes([200 + i]) * 16 for i in range(6)]  # no text: each byte would become the same sign
+    feeds(tmp_path, [(key, float(i % 2), day(7)) for i, key in enumerate(keys)], tx=keys)
+    assert labels_at(config(tmp_path), day(8)) == [0.0, 1.0] * 3
+    feeds(tmp_path, [(key, 1.0, day(7)) for key in ("0", "1")], tx=[f"{i}".encode() for i in range(6)])
+    assert labels_at(config(tmp_path), day(8))[:3] == [1.0, 1.0, None]
 
 
 def test_a_key_of_another_name_and_a_column_of_the_label_s_name_in_the_rows(tmp_path: Path) -> None:
@@ -312,6 +340,38 @@ def test_logged_scores_that_the_champion_would_not_give_hold_the_run(
     assert "logged scores are not what the champion says of these rows: 1 apart" in str(wrong.json["decision"])
 
 
+def skewed(logged: np.ndarray, again: np.ndarray) -> bool:
+    found = Logged(logged, np.zeros(len(logged), dtype=np.int64))
+    return "serving_skew" in [f.code for f in serving_faults(found, again, np.ones(len(again), dtype=bool), 200)]
+
+
+def test_a_log_that_rounds_is_no_skew_and_hides_none() -> None:
+    rng = np.random.default_rng(0)
+    rare, counts = rng.beta(0.2, 20, 5000), rng.gamma(2, 1, 5000)
+    assert [d for d in range(2, 8) if skewed(np.round(rare, d), rare)] == []
+    assert not skewed(np.round(rare, 3).astype(np.float32).astype(np.float64), rare)
+    assert not skewed(np.round(counts), counts)
+    wrong = [np.round(rare + 0.005, 3), np.round(100 * rare, 1), np.round(rng.permutation(rare), 3), np.zeros(5000)]
+    assert all(skewed(each, rare) for each in wrong)
+    assert skewed((rare > 0.05).astype(np.float64), rare)  # the decision in place of the score
+
+
+def test_without_versions_a_champion_has_a_tick_to_be_loaded(tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    made = apart(tmp_path)
+    (tmp_path / "retune.toml").write_text(CONFIG.format(labels=LABELS, more=PREDICTIONS.replace("version =", "# ")))
+    here = ("-c", tmp_path / "retune.toml", "--json")
+    write(tmp_path, {"id": ["x"], "at": [day(0)], "score": [0.0], "version": ["0"]}, "served.parquet")
+    assert cli("bootstrap", *here, "--as-of", day(110).isoformat()).code == 0
+    served(tmp_path, made, 110, 120, "1")
+    logged = pq.read_table(tmp_path / "served.parquet").to_pydict()
+    before = [i for i, at in enumerate(logged["at"]) if at < day(110) + 6 * HOUR]
+    logged["score"] = [s + 1.0 if i in before else s for i, s in enumerate(logged["score"])]  # by the model before
+    write(tmp_path, logged, "served.parquet")
+    assert cli("watch", *here, "--as-of", day(116).isoformat()).code == 0
+    served(tmp_path, made, 110, 120, "1", twist=1.0)
+    assert cli("watch", *here, "--as-of", day(117).isoformat()).code == 3
+
+
 @pytest.mark.fault("C3")
 def test_labels_that_come_with_the_score_are_told(tmp_path: Path, cli: Callable[..., Answer]) -> None:
     """What the model would block gets no label: the loss on the rest flatters it."""
@@ -350,3 +410,9 @@ def test_without_labels_a_person_is_asked_once_and_nothing_trains(tmp_path: Path
     assert seen[139] == seen[145] == (0, "keep", "unlabelled")  # asked once
     assert seen[175][:2] == (10, "ask")  # and again after max_age
     assert seen[176] == (0, "keep", "unlabelled")
+    write(tmp_path, {name: column for name, column in made.items() if name != "y"})  # the old labels are archived
+    assert cli("run", *here, "--as-of", day(180).isoformat()).code == 0
+    assert cli("check", *here, "--as-of", day(180).isoformat()).code == 0
+    search = cli("search", *here, "--as-of", day(180).isoformat())
+    assert search.code == 3
+    assert 'mode = "none"' in search.err

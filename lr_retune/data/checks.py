@@ -16,7 +16,6 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.records import Fault, iso
 
 _REPEATS = 0.01
-_STRAYS = 0.01
 _LOST = 0.9  # of the labels: ids are written in another way
 _DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of the rows by nature
 
@@ -80,7 +79,7 @@ def _joined_labels(seen: Seen) -> Iterator[Fault]:
     found, name = seen.joined, seen.config.label
     if found is None or not found.labels:
         return
-    if found.strays > _STRAYS * found.labels:
+    if found.astray:
         lost = found.strays >= _LOST * found.labels
         what = f"{found.strays:,} of {found.labels:,} labels that arrived belong to no row"
         fix = "look whether both feeds write ids alike" if lost else "nothing, if their rows are kept elsewhere"

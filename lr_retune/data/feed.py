@@ -154,10 +154,10 @@ class Feed(Reader):
     ) -> Contract:
         """`learn` on rows at hand; columns in ``missing`` stay as they were in ``previous``."""
         old = {} if previous is None else {c.name: c for c in previous.columns}
+        # one whose kind was accepted anew is unreadable to the champion only
+        unread = {name for name in missing if name in old and old[name].kind == kinds.get(name)}
         found = [
-            old[name]
-            if name in missing and name in old
-            else columns.learn(self._column(table, name), name, kind, _levels(old, name))
+            old[name] if name in unread else columns.learn(self._column(table, name), name, kind, _levels(old, name))
             for name, kind in kinds.items()
         ]
         if previous is not None:

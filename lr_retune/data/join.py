@@ -12,6 +12,9 @@ import pyarrow.compute as pc
 
 from lr_retune.data.columns import numbers
 from lr_retune.data.kinds import flat, micros_of, text
+from lr_retune.errors import DataError
+
+_STRAYS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,44 @@ class Joined:
     unscored: int = 0  # rows without a logged score
     scorable: int = 0  # rows that should have one
 
+    @property
+    def astray(self) -> bool:
+        """More labels of no row than are worth no word."""
+        return self.strays > _STRAYS * self.labels
+
 
 def ids(array: Any) -> Any:
-    """Ids as text, so that ``7``, ``7.0`` and ``"7"`` are one id."""
+    """Ids as text, so that ``7``, ``7.0`` and ``"7"`` are one id.
+
+    Raises
+    ------
+    DataError
+        If ids came as floating-point numbers too large to tell neighbours apart: rows would get labels of others.
+    """
     values = flat(array)
+    if pa.types.is_floating(values.type) and pc.any(_vague(values)).as_py():
+        raise DataError(
+            "ids are decimals or floating-point numbers of 2^53 and more",
+            why="read as such, neighbouring ids are one, and rows would get the labels of others",
+            fix="write or cast ids as whole numbers (BIGINT) or as text, in every feed that is joined by them",
+        )
+    if pa.types.is_binary(values.type) or pa.types.is_fixed_size_binary(values.type):
+        values = pa.array([None if v is None else _spelled(v) for v in values.to_pylist()], pa.string())
     if pa.types.is_floating(values.type) and pc.all(pc.or_kleene(pc.is_null(values), _whole(values))).as_py():
         values = values.cast(pa.int64(), safe=False)
     return pc.utf8_trim_whitespace(values.cast(pa.string()) if pa.types.is_integer(values.type) else text(values))
+
+
+def _vague(values: Any) -> Any:
+    return pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), 2.0**53))
+
+
+def _spelled(value: bytes) -> str:
+    """Bytes that are text as text, others (a UUID) as hex digits: no two are alike."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _whole(values: Any) -> Any:

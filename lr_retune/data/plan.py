@@ -43,7 +43,8 @@ def freeze(
     horizon = feed.horizon()
     if horizon is None:
         raise _no_horizon(feed)
-    train, valid, holdout = plan_spans(config, horizon, feed.first())
+    uncut, _, _ = plan_spans(config, horizon, None)  # rows before it change nothing, and there may be very many
+    train, valid, holdout = plan_spans(config, horizon, feed.first(uncut.start))
     table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end, config.model.transform)
     if bad := int(feed.labels(table).bad.sum()):
         raise DataError(
@@ -54,9 +55,7 @@ def freeze(
     spans = {"train": train, "valid": valid, "holdout": holdout}
     raw = {name: between(table, config.data.time, span) for name, span in spans.items()}
     _refuse_leak(feed, raw)
-    contract = feed.learn_from(raw["train"], kinds, previous, missing)
-    if accepted is not None:
-        contract = replace(contract, version=max(contract.version, accepted.version), accepted=accepted.key)
+    contract = _under(feed.learn_from(raw["train"], kinds, previous, missing), previous, accepted, train)
     parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
     counts = {name: len(rows.labelled()) for name, rows in parts.items()}
     if not counts["train"]:
@@ -74,6 +73,19 @@ def _kinds(feed: Feed, previous: Contract | None, accepted: Acceptance | None) -
         return feed.columns()
     named = {c.name: c.kind for c in previous.columns} if accepted is None else accepted.columns
     return {name: kind for name, kind in named.items() if name not in feed.config.data.exclude}
+
+
+def _under(contract: Contract, previous: Contract | None, accepted: Acceptance | None, train: Span) -> Contract:
+    """The contract with the newest acceptance that it has learned.
+
+    Columns follow an acceptance at once; ranges and levels only when rows as they are now reach train, after valid and
+    holdout. Until then the acceptance stays open, or the very change that a person accepted would hold runs again.
+    """
+    if accepted is not None:
+        contract = replace(contract, version=max(contract.version, accepted.version))
+        if accepted.as_of < train.end:
+            return replace(contract, accepted=accepted.key)
+    return contract if previous is None else replace(contract, accepted=previous.accepted)
 
 
 def _id(feed: Feed) -> list[str]:
@@ -111,6 +123,12 @@ def _demand_both_classes(name: str, span: Span, rows: Rows) -> None:
 
 def _no_horizon(feed: Feed) -> DataError:
     quorum, delay = feed.config.labels.quorum, feed.config.label_max_delay
+    if feed.config.labels.mode == "none":
+        return DataError(
+            f"no tick before {iso(feed.as_of)} has labels to train on",
+            why=f'[labels] mode = "none", and a first model or a search needs {quorum:.0%} of a tick\'s rows labelled',
+            fix="name the column that holds labels of older rows in [data] label, or use an earlier --as-of",
+        )
     return DataError(
         f"no tick has complete labels at {iso(feed.as_of)}",
         why=f"{quorum:.0%} of a tick's rows must be labelled, or {delay} have passed since its end",

@@ -160,9 +160,9 @@ class Reader:
         """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""
         return micros_of(self.raw([], start, end).column(self.config.data.time))
 
-    def first(self) -> datetime | None:
-        """Time of the first row."""
-        found = self.times(None, self.as_of)
+    def first(self, start: datetime | None = None) -> datetime | None:
+        """Time of the first row, from ``start`` on."""
+        found = self.times(start, self.as_of)
         return at(found[0]) if len(found) else None
 
     def labels(self, table: pa.Table) -> Labels:
@@ -179,8 +179,8 @@ class Reader:
         rows = self.raw([id], span.start - config.label_max_delay, self.as_of)
         words = self._label_key, str(config.label), str(config.label_time)
         found = fit(arrived, *words, rows.column(id))
-        # Labels of older rows are read for only where some are left over: delivered again, they are nobody's fault.
-        return fit(arrived, *words, self.raw([id], None, self.as_of).column(id)) if found.strays else found
+        # Labels of older rows are read for only where many are left over: delivered again, they are nobody's fault.
+        return fit(arrived, *words, self.raw([id], None, self.as_of).column(id)) if found.astray else found
 
     def logged(self, span: Span) -> Logged | None:
         """Scores that were served for the rows of `rows`, in their order; None where nothing is logged."""

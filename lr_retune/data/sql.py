@@ -104,7 +104,9 @@ class SqlSource(TableSource):
 
 def _refused(error: BaseException, why: str) -> bool:
     """The database answered, and will answer the same again."""
-    if isinstance(error, (exc.ProgrammingError, exc.DataError, exc.NotSupportedError, exc.CompileError)):
+    # NoSuchTableError: SQLite finds a table whatever the case of its name, and reflection only as it is written
+    answers = exc.ProgrammingError, exc.DataError, exc.NotSupportedError, exc.CompileError, exc.NoSuchTableError
+    if isinstance(error, answers):
         return True
     return type(error) is exc.DatabaseError or any(word in why for word in _REFUSED)
 
@@ -115,6 +117,9 @@ def _located(text: str, root: Path) -> URL:
     except (exc.ArgumentError, ValueError):
         fix = "write postgresql+psycopg://user@host/database or sqlite:///file.db; secrets as env:NAME or file:PATH"
         raise ConfigError("url is no database URL", fix=fix) from None
+    if "@" in str(url.host or ""):  # the rest of a password would be told as a host that is not found
+        fix = "write %40 for an @ in the user or the password"
+        raise ConfigError("url has more than one @ before its path", why="where the host begins is not plain", fix=fix)
     if url.get_backend_name() != "sqlite":
         return url
     if url.database in (None, "", ":memory:") or str(url.database).startswith("file:"):

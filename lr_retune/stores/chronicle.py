@@ -105,13 +105,18 @@ class Chronicle:
         return self._pruned
 
     def accepted(self, as_of: datetime, champion: Champion) -> Acceptance | None:
-        """The newest acceptance of a changed feed that the champion was not trained under, if any."""
+        """What was accepted about a changed feed and the champion has not learned, if anything.
+
+        The newest acceptance, with what earlier ones waive: one that was rolled back to learned none.
+        """
         self._read_on()
-        given = [each for each in self._acceptances if each.as_of <= as_of]
-        known = [each.key for each in given]
+        known = [each.key for each in self._acceptances]
         old = champion.contract.accepted
-        newer = given[known.index(old) + 1 :] if old in known else given
-        return newer[-1] if newer else None
+        open_ = self._acceptances[known.index(old) + 1 :] if old in known else self._acceptances
+        newer = [each for each in open_ if each.as_of <= as_of]
+        if not newer:
+            return None
+        return replace(newer[-1], waived=tuple(sorted({pair for each in newer for pair in each.waived})))
 
     def settlement_of(self, decision: str) -> Settlement | None:
         """The newest settlement of a decision, or None."""

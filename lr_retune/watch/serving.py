@@ -10,6 +10,7 @@ from lr_retune.records import Fault, Logged
 
 _APART = 0.01  # of the scores' spread: beyond rounding in a log, below what moves a decision
 _SHARE = 0.01  # of the logged rows
+_DECIMALS = 8  # a log that rounds more finely need not be told from one that does not round
 _UNLOGGED = 0.01
 _RANK = 0.6  # P(a labelled row scores above an unlabelled one), or the other way round
 _Z = 6.0  # standard errors beyond chance
@@ -29,10 +30,15 @@ def serving_faults(logged: Logged, again: np.ndarray, ours: np.ndarray, min_rows
     min_rows
         Fewer logged rows prove nothing.
     """
-    known = ours & np.isfinite(logged.score)
+    there = np.isfinite(logged.score)
+    known = ours & there
+    if there.sum() >= min_rows and logged.version is not None and not known.any():
+        seen = sorted({str(v) for v in logged.version[there]})[:3]
+        what = f"none of {there.sum():,} logged scores is the champion's: their versions are {', '.join(seen)}"
+        yield Fault("foreign_scores", None, what, "look what serves, and how [predictions] version is written", False)
     if known.sum() >= min_rows:
-        gap = np.abs(logged.score[known] - again[known])
-        apart = gap > _APART * float(np.std(again)) + 1e-6
+        gap, spread = np.abs(logged.score[known] - again[known]), float(np.std(again))
+        apart = gap > _APART * spread + _rounding(logged.score[known], spread) + 1e-6
         if (hits := int(apart.sum())) > _SHARE * len(gap):
             what = (
                 f"{hits:,} of {len(gap):,} logged scores are not what the champion says of these rows: "
@@ -43,6 +49,19 @@ def serving_faults(logged: Logged, again: np.ndarray, ours: np.ndarray, min_rows
     if (lost := int((~np.isfinite(logged.score)).sum())) > _UNLOGGED * len(again):
         what = f"{lost:,} of {len(again):,} rows have no logged score"
         yield Fault("unlogged_scores", None, what, "look whether all that is served is logged", False)
+
+
+def _rounding(score: np.ndarray, spread: float) -> float:
+    """Half a unit of the last decimal that a log keeps; 0 where it does not round, or coarser than scores spread.
+
+    A rate of fraud of 1 % logged with three decimals is rounded by more than 1 % of its spread, and nothing is wrong.
+    """
+    near = 1e-7 * np.maximum(np.abs(score), 1.0)  # float32 keeps seven digits
+    for decimals in range(_DECIMALS):
+        # a coarser unit would excuse a log of nothing but zeros
+        if 10.0**-decimals <= spread and (np.abs(score - np.round(score, decimals)) <= near).all():
+            return 0.5 * 10.0**-decimals
+    return 0.0
 
 
 def selective_labels(score: np.ndarray, labelled: np.ndarray, min_rows: int) -> Iterator[Fault]:
