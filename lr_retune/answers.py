@@ -242,8 +242,8 @@ def _counted(actions: Mapping[str, int]) -> str:
 
 def lines_of_history(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per decision."""
-    rows = [(d["as_of"][:16], d["id"], d["action"], d["outcome"], clipped(d["why"])) for d in found]
-    return table(("as of", "decision", "action", "outcome", "why"), rows) if rows else ["no decisions yet"]
+    rows = [(d["as_of"][:16], d["id"], d["action"], d["outcome"], d["version"] or "", clipped(d["why"])) for d in found]
+    return table(("as of", "decision", "action", "outcome", "version", "why"), rows) if rows else ["no decisions yet"]
 
 
 def clipped(text: str, width: int = 90) -> str:
@@ -367,7 +367,10 @@ def lines_of_difference(found: Difference) -> list[str]:
     lines = [f"contract version {found.contract.version}, {len(found.contract.columns)} columns"]
     lines += [f"{'blocks' if f.matters else 'told'}: {f.code}: {f.what}; {f.fix}" for f in found.faults]
     lines += [f"accepted, not yet learned: {column} ({code})" for column, code in found.waived]
+    lines += [f"accepted, not yet learned: {name}" for name in found.pending]
     if found.gained or found.lost:
         names = [f"+{name}" for name in found.gained] + [f"-{name}" for name in found.lost]
-        lines.append(f"the next training could read: {', '.join(names)}; `lr-retune contract accept` says it may")
+        lines.append(
+            f"accepting it would change what is read: {', '.join(names)}; see `lr-retune contract accept --help`"
+        )
     return lines if len(lines) > 1 else [*lines, "the feed is what the champion was trained on"]

@@ -201,7 +201,7 @@ def replay(
     from lr_retune.replay import replay as walk
 
     loaded = console.load(config)
-    first, last = moment(loaded, start), moment(loaded, end)
+    first, last = moment(loaded, start), moment(loaded, end, ahead=True)
     with progress("replay") as tell:
         found = walk(loaded, first, last, [name.strip() for name in against.split(",")], every=every, progress=tell)
     say(as_json, answers.answer("replay", **answers.replay(found)), answers.lines_of_replay(found))

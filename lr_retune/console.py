@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -172,8 +172,8 @@ def exists(url: str) -> bool:
     return not head.startswith("sqlite") or Path(path).exists()
 
 
-def moment(config: Config, text: str | None) -> datetime:
-    """``--as-of``, or now; resolved once.
+def moment(config: Config, text: str | None, *, ahead: bool = False) -> datetime:
+    """``--as-of``, or now; resolved once. ``ahead``: a time that may well lie in the future.
 
     Raises
     ------
@@ -191,6 +191,8 @@ def moment(config: Config, text: str | None) -> datetime:
         raise _no_time(text, "ISO 8601 is understood") from None
     if found.year not in YEARS:
         raise _no_time(text, f"it must lie between {YEARS[0]} and {YEARS[-1]}")
+    if not ahead and found > datetime.now(UTC) + timedelta(days=1):  # noqa: TID251 - the one clock: what was asked against now
+        warn([f"--as-of {text} lies in the future: no row and no label of it is known yet"])
     return found
 
 

@@ -62,7 +62,7 @@ def _standing(path: Path, as_of: str | None, *, alone: bool) -> tuple[dict[str, 
 
     try:
         with opened(path) as (loaded, stores):
-            return standing(stores, loaded, moment(loaded, as_of))
+            return standing(stores, loaded, moment(loaded, as_of), simulated=as_of is not None)
     except RetuneError as error:
         if alone:
             raise
@@ -84,7 +84,7 @@ def pause(
 
     with opened(config) as (loaded, stores):
         stores.champion(LAST_DAY)  # a model that never lived has nothing to pause
-        now, end, who = moment(loaded, as_of), moment(loaded, until), actor or console.user()
+        now, end, who = moment(loaded, as_of), moment(loaded, until, ahead=True), actor or console.user()
         hold(stores, end, actor=who, reason=reason, as_of=now)
         held = {"until": iso(end), "by": who, "reason": reason}
         _changed("pause", loaded, stores, [f"paused: {told_pause(held)}"], as_json, paused=held)

@@ -167,6 +167,6 @@ _AFTER = (
     Look("schedule", "somebody looks at every tick", doctor_stores.schedule, ("ledger",)),
     Look("data", "the feed can be read and keeps its contract", _shared("data"), ("config", "secrets"), long=True),
     Look("clock", "no row lies in the future", doctor_stores.clock, ("config", "secrets"), long=True),
-    Look("prefect", "Prefect answers where PREFECT_API_URL says", doctor_machine.prefect),
+    Look("prefect", "Prefect answers, where PREFECT_API_URL names a server", doctor_machine.prefect),
     Look("ports", "no server of ours listens to the world", doctor_stores.ports, ("config", "secrets")),
 )

@@ -60,6 +60,13 @@ class Difference:
         return tuple(name for name in self.columns if name not in self.readable)
 
     @property
+    def pending(self) -> list[str]:
+        """Columns that were accepted and the champion does not know (+), or that were given up (-)."""
+        old = self.contract.names
+        more = [f"+{name}" for name in self.columns if name not in old]
+        return more + [f"-{name}" for name in old if name not in self.columns]
+
+    @property
     def changed(self) -> set[str]:
         """Columns that can be accepted as they are now."""
         blocking = {str(f.column) for f in self.faults if f.matters and f.code in ACCEPTABLE}

@@ -377,7 +377,7 @@ def _lines(title: str, sight: Sight, data: dict[str, str]) -> list[str]:
         ),
         *_keys(
             "data",
-            source=(data["source"], "parquet, csv, or an installed plug-in"),
+            source=(data["source"], "parquet, csv, duckdb, sql, or an installed plug-in"),
             path=(data["path"], "relative to this file"),
             time=(data["time"], "when the event happened"),
             **_label_keys(sight, data),

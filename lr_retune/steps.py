@@ -112,11 +112,11 @@ def feed_faults(
 
 def _waived(faults: Sequence[Fault], accepted: Acceptance | None) -> tuple[Fault, ...]:
     """What a person accepted is told and blocks no more."""
-    given_up = () if accepted is None else accepted.waived
-    return tuple(
-        replace(f, matters=False, fix="accepted: trainings learn it as such rows reach train") if (f.column, f.code) in given_up else f
-        for f in faults
-    )
+    if accepted is None:
+        return tuple(faults)
+    said = {*accepted.waived, *((name, "new_column") for name in accepted.columns)}
+    fix = "accepted: trainings learn it as such rows reach train"
+    return tuple(replace(f, matters=False, fix=fix) if (f.column, f.code) in said else f for f in faults)
 
 
 def _faults(

@@ -93,10 +93,10 @@ def _schedule(cron: str, timezone: str) -> Schedule:
 def _server() -> SyncPrefectClient:
     """A client of a server that answers; Prefect itself would quietly start one that ends with this process."""
     url = PREFECT_API_URL.value()
-    why = "the environment has no PREFECT_API_URL" if url is None else _unreachable()
+    why = "it says which Prefect server keeps the deployments" if url is None else _unreachable()
     if why:
         raise DependencyError(
-            f"no Prefect server answers at {url or 'any address'}",
+            f"no Prefect server answers at {url}" if url else "PREFECT_API_URL is not set",
             why=why,
             fix="run `prefect server start --host 127.0.0.1`, export PREFECT_API_URL=http://127.0.0.1:4200/api, "
             "deploy, then run `prefect worker start -p POOL`",

@@ -126,8 +126,12 @@ def _arms(found: Report) -> Iterator[tuple[Any, ...]]:
     for role in ("challenger", "control", "fixed"):
         if (arm := getattr(found.result, role)) is not None:
             yield role, arm.learning_rate, arm.steps, judged.losses.get(role)
-    yield "champion before", None, None, judged.losses.get("champion")
-    yield f"champion now, version {champion.version}", champion.learning_rate, champion.steps, champion.promised
+    if found.outcome == "promoted":
+        yield "champion before", None, None, judged.losses.get("champion")
+        yield f"champion now, version {champion.version}", champion.learning_rate, champion.steps, champion.promised
+    else:  # its promise was made on another holdout
+        beaten = judged.losses.get("champion")
+        yield f"champion (stays), version {champion.version}", champion.learning_rate, champion.steps, beaten
 
 
 def _ticks(found: Report) -> list[dict[str, Any]]:

@@ -462,7 +462,7 @@ def test_several_problems_are_told_at_once(cli: Cli, fresh: Path) -> None:
         (["search", "--strategy", "gird"], 2),
         (["replay", "--from", "2024-04-10", "--to", "2024-04-01"], 2),
         (["replay", "--from", "2024-04-10", "--to", "2024-04-12", "--against", "nobody"], 2),
-        (["rollback", "--to", "77"], 10),
+        (["rollback", "--to", "77"], 2),
         (["promote", "nobody"], 2),
         (["explain", "nobody"], 2),
         (["init", "--from", "absent.parquet", "--label", "y", "--time", "ts", "-o", "new.toml"], 3),

@@ -450,3 +450,11 @@ def test_the_completion_script_is_printed_for_the_name_people_type(cli: Cli) -> 
     assert found.code == 0
     assert "_LR_RETUNE_COMPLETE=complete_bash" in found.out
     assert found.out.rstrip().endswith("lr-retune")
+
+
+def test_a_look_that_simulated_the_future_does_not_mute_the_dead_mans_switch(cli: Cli, home: Path) -> None:
+    assert cli("watch", "--as-of", "2099-01-01").err.count("lies in the future") == 1
+    told = cli("status", "--json")
+    assert told.code == 1
+    assert told.json["models"][0]["stale"] is True
+    assert "yet to come" in told.json["models"][0]["problems"][0]

@@ -17,6 +17,7 @@ from lr_retune.records import Fault, iso
 
 _REPEATS = 0.01
 _LOST = 0.9  # of the labels: ids are written in another way
+_UNUSED = "`lr-retune contract accept` lets the next training read it; [data] exclude silences this"
 _DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of the rows by nature
 
 
@@ -64,7 +65,16 @@ def _roles(seen: Seen) -> Iterator[Fault]:
         if name is not None and name not in seen.schema:
             what = f"the {role} column {name!r} is missing{seen.hint(name)}"
             optional = role == "id" and not seen.config.labels.given
-            yield Fault("missing_column", name, what, f"bring it back, or correct [data] {role}", not optional)
+            joined = role in ("label", "label_time") and seen.config.labels.given
+            if joined:
+                what = f"the label feed brought no {name!r}{seen.hint(name)}"
+            key = {"label": "[labels] path or label", "label_time": "[labels] path or known_at"}[role] if joined else ""
+            fix = (
+                f"look whether labels arrive, or correct {key}"
+                if joined
+                else f"bring it back, or correct [data] {role}"
+            )
+            yield Fault("missing_column", name, what, fix, not optional)
 
 
 def _bad_labels(seen: Seen) -> Iterator[Fault]:
@@ -131,7 +141,7 @@ def _new_columns(seen: Seen) -> Iterator[Fault]:
     for name in seen.new:
         if not _identifies(seen, name):
             what = f"{name!r} ({seen.schema[name]}) is new and not used"
-            yield Fault("new_column", name, what, "list it in [data] exclude, or bootstrap anew to use it", False)
+            yield Fault("new_column", name, what, _UNUSED, False)
 
 
 def _identifies(seen: Seen, name: str) -> bool:

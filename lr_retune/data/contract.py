@@ -26,8 +26,8 @@ FAULTS: dict[str, str] = {
     "conflicting_labels": "Ids have two labels of the same time. The later in the feed's order counts.",
     "serving_skew": "Logged scores differ from what the same champion says of the rows in the feed: production fed it "
     "other features. Nothing is trained on rows that are not what was served.",
-    "foreign_scores": "No logged score is from the champion: production serves another version, or [predictions] version "
-    "is neither the registered version nor the model's digest. Skew cannot be looked for.",
+    "foreign_scores": "No logged score is the champion's: production serves another version, or [predictions] version "
+    "is neither a registered version nor a model's digest. Skew cannot be looked for.",
     "unlogged_scores": "Rows that were served have no logged score.",
     "selective_labels": "In ticks whose labels are complete, rows with a label score differently from rows without "
     "one: what the champion blocks or sells out may get no label. Losses on such labels flatter or slander.",

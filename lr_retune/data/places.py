@@ -62,7 +62,7 @@ def find(config: Config, suffix: str) -> list[File]:
         If the package for the protocol is not installed, or the place does not answer.
     """
     if config.data.path is None:
-        raise ConfigError("[data] path is missing", fix="set it to a file, a folder, a glob or an fsspec URL")
+        raise ConfigError("path is missing", fix="set it to a file, a folder, a glob or an fsspec URL")
     place = config.place(config.data.path)
     protocol = place.partition("://")[0] if "://" in place else ""
     if protocol in _LOCAL:
@@ -131,7 +131,7 @@ def _nothing(pattern: str, suffix: str, folder: str, names: Iterable[str]) -> Da
     return DataError(
         f"no {suffix} file matches {pattern}",
         why=f"{folder} holds {', '.join(map(repr, near)) or 'nothing'}",
-        fix="set [data] path to a file, a folder or a glob; relative paths start at the configuration's folder",
+        fix="set path to a file, a folder or a glob; relative paths start at the configuration's folder",
     )
 
 
@@ -159,7 +159,7 @@ def _system(url: str) -> tuple[Any, str]:
             fix="install that package beside lr-retune",
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{shown(url)} cannot be read", why=str(error), fix="correct [data] path") from None
+        raise ConfigError(f"{shown(url)} cannot be read", why=str(error), fix="correct path") from None
     return remote, str(path)
 
 

@@ -26,6 +26,11 @@ _RECODED = 0.9  # unseen levels in so many rows: another code book, not new merc
 _UNIT = 10.0  # a median ten times larger or smaller
 _FAR = 2.0  # learned ranges, or magnitudes, beyond the learned range
 _STANDSTILL = 0.5  # of the rows: an earlier standstill of that length makes one natural (months, indicators)
+_GONE = "gone for good? see `lr-retune contract diff`"
+_BACK, _TYPE = (
+    f"bring the column back; {_GONE}",
+    "bring the old type back; changed for good? see `lr-retune contract diff`",
+)
 _SHOWN = 5  # level names told
 
 
@@ -37,7 +42,7 @@ def column_faults(seen: Seen, column: Column) -> Iterator[Fault]:
     name, important = column.name, seen.important(column.name)
     if name not in seen.schema:
         what = f"{name!r} is missing{seen.hint(name)}"
-        yield Fault("missing_column", name, what, "bring the column back", important)
+        yield Fault("missing_column", name, what, _BACK, important)
         return
     if name not in seen.table.column_names:
         yield Fault(
@@ -51,7 +56,7 @@ def column_faults(seen: Seen, column: Column) -> Iterator[Fault]:
     except ValueError:
         wanted = "numbers" if column.kind == "number" else "categories"
         what = f"{name!r} was {wanted} and is {seen.schema[name]}{seen.hint(name)}"
-        yield Fault("retyped_column", name, what, "bring the old type back", important)
+        yield Fault("retyped_column", name, what, _TYPE, important)
 
 
 Finding = tuple[str, str, str, bool]  # code, what, fix, whether it blocks where the column matters

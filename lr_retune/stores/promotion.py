@@ -513,7 +513,12 @@ class Stores:
     def _earlier(self, head: Head, to: str | None) -> list[Champion]:
         past = [self._numbered(move) for move in self._chronicle.moves[::-1]]
         if to is not None:
-            return [c for c in past if c.version == to][:1]
+            found = [c for c in past if c.version == to][:1]
+            if not found:
+                there = ", ".join(sorted({str(c.version) for c in past}))
+                fix = "choose one of these with --to"
+                raise ConfigError(f"version {to} was never champion", why=f"champions were: {there}", fix=fix)
+            return found
         out = {head.head, *self._chronicle.rolled_back}
         return [c for c in past if c.model not in out]
 
@@ -533,7 +538,7 @@ class Stores:
         raise HeldError(
             f"{self.name} has no earlier champion to go back to",
             why="; ".join(faults) or "none was in production before, or all were rolled back",
-            fix="choose a version from `lr-retune history` with --to",
+            fix="name a version with --to: `lr-retune history` tells which decision made which",
         )
 
     def _settlement(self, key: str) -> Settlement:

@@ -18,7 +18,7 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 
 # ── where it stands ───────────────────────────────────────────────────────────────────────────────
-def standing(stores: Stores, config: Config, now: datetime) -> tuple[dict[str, Any], int]:
+def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool = True) -> tuple[dict[str, Any], int]:
     """Champion, last look, last decision, problems; and the exit code.
 
     ``stale`` when the last look is older than two ticks: exit code 1. A broken chain (6) and a registry that does not
@@ -34,6 +34,9 @@ def standing(stores: Stores, config: Config, now: datetime) -> tuple[dict[str, A
     looked = last_look(history)
     moved, problems, code = _problems(stores)
     stale = is_stale(looked, config, now)
+    if not simulated and looked is not None and looked - now > limit:  # it would silence the switch until then
+        stale = True
+        problems.append(f"the last look simulated {iso(looked)}, which is yet to come: nobody can tell who looks now")
     found |= {
         "champion": _champion(stores.champion(_END)),
         "last_look": None if looked is None else iso(looked),
@@ -110,15 +113,17 @@ def past(stores: Stores, until: datetime) -> list[dict[str, Any]]:
     reasons = {
         e.key: e.record["decision"]["reasons"] for e in stores.ledger.entries(stores.name) if e.kind == "decision"
     }
-    return [_past(d, reasons[d.id]) for d in stores.history(until).decisions]
+    versions = {row.decision: row.version for row in stores.ledger.promotions(stores.name)}
+    return [_past(d, reasons[d.id], versions.get(d.id)) for d in stores.history(until).decisions]
 
 
-def _past(decision: PastDecision, reasons: list[dict[str, str]]) -> dict[str, Any]:
+def _past(decision: PastDecision, reasons: list[dict[str, str]], version: str | None) -> dict[str, Any]:
     return {
         "id": decision.id,
         "as_of": iso(decision.as_of),
         "action": decision.action,
         "outcome": decision.outcome or "unsettled",
+        "version": version if decision.outcome in ("promoted", "rolled_back") else None,
         "why": reasons[0]["text"] if reasons else "",
         "reasons": reasons,
     }
