@@ -19,14 +19,12 @@ _STRAYS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """How well the feeds fit together on a span."""
+    """How the labels that arrived in a span fit the rows."""
 
     labels: int = 0  # labels that arrived in the span
     strays: int = 0  # of them, labels of no row
     revised: int = 0  # of them, ids whose label was changed later
     conflicts: int = 0  # of them, ids with two labels at the same time
-    unscored: int = 0  # rows without a logged score
-    scorable: int = 0  # rows that should have one
 
     @property
     def astray(self) -> bool:
