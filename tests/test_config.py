@@ -28,20 +28,8 @@ from lr_retune.config import (
     toml,
 )
 from lr_retune.errors import ConfigError
+from tests.worlds import GOOD
 
-GOOD = """\
-config_version = 1
-name = "fraud"
-task = "binary"
-
-[data]
-path = "rows.parquet"
-time = "ts"
-label = "y"
-
-[metric]
-name = "log_loss"
-"""
 calm = settings(deadline=None)  # the machine may be busy
 
 

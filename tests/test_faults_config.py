@@ -25,22 +25,9 @@ from lr_retune.errors import ConfigError, HeldError
 from lr_retune.stores.promotion import Stores
 from tests import store_rig
 from tests.conftest import Answer
-from tests.worlds import day, world
+from tests.worlds import GOOD, day, world
 
 Cli = Callable[..., Answer]
-GOOD = """\
-config_version = 1
-name = "fraud"
-task = "binary"
-
-[data]
-path = "rows.parquet"
-time = "ts"
-label = "y"
-
-[metric]
-name = "log_loss"
-"""
 READERS = (
     ("check",), ("config", "show"), ("bootstrap",), ("watch",), ("run",), ("search",), ("reconcile",), ("status",),
     ("history",), ("audit", "verify"), ("rollback",), ("promote", "abc"), ("gate", "--version", "1"),

@@ -50,6 +50,21 @@ min_rows = 200
 {more}
 """
 
+# the least that is a configuration
+GOOD = """\
+config_version = 1
+name = "fraud"
+task = "binary"
+
+[data]
+path = "rows.parquet"
+time = "ts"
+label = "y"
+
+[metric]
+name = "log_loss"
+"""
+
 
 def day(n: int) -> datetime:
     """Midnight of the n-th day."""
