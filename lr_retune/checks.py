@@ -73,7 +73,8 @@ def _plugins(config: Config, _as_of: datetime) -> Iterator[Found]:
 
     feeds = [feed for feed in (config.data, config.labels, config.predictions) if feed is not None and feed.given]
     asked: list[tuple[Group, str]] = [("sources", feed.source) for feed in feeds]
-    asked += [("strategies", config.search.strategy), *(("gates", name) for name in config.gates.names)]
+    asked += [("strategies", s) for s in [config.search.strategy] if s != "auto"]
+    asked += [*(("gates", name) for name in config.gates.names)]
     looks: list[tuple[str, Callable[[], Any]]] = [(name, partial(find, group, name)) for group, name in asked]
     looks.append((config.model.family, partial(load_family, config.model)))  # it refuses parameters it does not know
     for name, look in looks:

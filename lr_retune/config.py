@@ -284,14 +284,29 @@ class RateRange(Section):
         return self
 
 
+class SearchBudget(Section):
+    """Where a search ends whatever it has found; seconds do not reproduce."""
+
+    fits: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+
+
 class Search(Section):
     """How learning rates are searched."""
 
-    strategy: str = "grid"
-    points: int = Field(default=10, ge=1, le=1000)
+    strategy: str = "auto"  # the family's own: bracket for lightgbm, kpass for sgd
+    points: int = Field(default=10, ge=1, le=1000)  # of grid, random, optuna
     learning_rate: RateRange | None = None
+    schedules: list[str] | None = Field(
+        default=None, min_length=1
+    )  # how the rate may change over a fit; None: family's
+    effort: Literal["fast", "balanced", "thorough"] = "balanced"
+    answer: Literal["rate", "average", "cheap_to_serve"] = "rate"
     max_steps: int = Field(default=2000, ge=1)
-    patience: int = Field(default=50, ge=1)
+    patience: int | None = Field(default=None, ge=1)  # steps; None: the family's, 50 rounds or 5 epochs
+    budget: SearchBudget = SearchBudget()
+    jobs: int = Field(default=1, ge=1)  # trials at a time, where a strategy knows its rates beforehand
 
 
 class Policy(Section):

@@ -63,6 +63,12 @@ def load_family(model: Model, name: str | None = None) -> Family:
     return built
 
 
+def strategy_of(config: Config, family: Family) -> str:
+    """The strategy that is asked for, or the family's own."""
+    asked = config.search.strategy
+    return family.default_strategy if asked == "auto" else asked
+
+
 def load_feeds(config: Config) -> Feeds:
     """The sources of rows, labels and logged scores."""
     if config.model.transform is not None:
@@ -78,9 +84,10 @@ def load_feeds(config: Config) -> Feeds:
 
 def load_plugins(config: Config) -> Plugins:
     """All parts of one model's loop; a typo fails here, before any row is read."""
+    family = load_family(config.model)
     return Plugins(
         feeds=load_feeds(config),
-        strategy=find("strategies", config.search.strategy),
+        strategy=find("strategies", strategy_of(config, family)),
         gates=tuple(find("gates", name) for name in config.gates.names),
-        family=load_family(config.model),
+        family=family,
     )

@@ -29,6 +29,8 @@ Outcome = Literal[
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
 TrialState = Literal["complete", "pruned", "diverged", "starved", "failed"]
 Role = Literal["candidate", "control", "fixed"]
+Effort = Literal["fast", "balanced", "thorough"]
+Answer = Literal["rate", "average", "cheap_to_serve"]
 Files = Mapping[str, bytes]  # a model folder: relative name → content
 
 TRAINING_ACTIONS: tuple[Action, ...] = ("refit", "search")
@@ -362,6 +364,14 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What the ledger knows that helps a search."""
+
+    trials: tuple[tuple[Trial, ...], ...] = ()  # of earlier searches of this family, oldest first; no curves
+    champion: Plan | None = None  # the window that the champion was trained on
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A fitted, saved model that may be judged."""
 
@@ -386,8 +396,10 @@ class TuneResult:
     fixed: Candidate | None  # the family's default rate: a permanent row, eligible only inside the user's range
     trials: tuple[Trial, ...]
     at_wall: Literal["low", "high"] | None = None  # the winner stands at the user's wall
-    same_rate: bool = False  # the challenger carries the champion's rate
-    cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed
+    same_rate: bool = False  # the challenger carries the champion's rate and schedule
+    old_rows: Candidate | None = None  # the challenger's rate on the champion's rows, where it is another rate
+    repeats: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
+    cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed, repeats, …
     timing: Mapping[str, float] = field(default_factory=dict, metadata={"outside": True})
 
 
@@ -537,8 +549,8 @@ class FittedModel(Protocol):
 class Fits(Protocol):
     """Live fits on one shared data set; strategies know nothing else about a library."""
 
-    def add(self, learning_rate: float) -> int:
-        """Start another fit and return its handle."""
+    def add(self, learning_rate: float, schedule: str = "constant") -> int:
+        """Start another fit and return its handle; raises ConfigError for a schedule that the family does not know."""
 
     def advance(self, which: Sequence[int], steps: int) -> list[np.ndarray]:
         """Train on; per fit the valid curve losses after each new step (shorter if it cannot go on)."""
@@ -572,12 +584,24 @@ class Family(Protocol):
     step_unit: str  # rounds, epochs
     default_rate: float  # the permanent "fixed" row
     default_range: Range
+    default_strategy: str  # entry point
+    default_patience: int  # steps
+    default_schedules: tuple[str, ...]  # how the rate may change over a fit, see `lr_retune.schedules`
 
     def start(self, data: FitData, *, seed: int) -> Fits:
         """Bin or transform once; fits are added afterwards."""
 
     def load(self, files: Files) -> FittedModel:
         """A model from its native files, whose digest the caller has checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Where a search ends whatever it has found; None: no end. Fits and steps reproduce, seconds do not."""
+
+    fits: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,6 +615,15 @@ class SearchOptions:
     seed: int
     loss: Callable[[np.ndarray], float]  # valid scores → the user's metric as a loss
     progress: Callable[[str], None] = lambda _message: None
+    schedules: tuple[str, ...] = ("constant",)
+    effort: Effort = "balanced"
+    answer: Answer = "rate"
+    earlier: tuple[tuple[Trial, ...], ...] = ()  # what earlier searches of this model found, oldest first; no curves
+    budget: Budget = Budget()
+    elapsed: Callable[[], float] = lambda: 0.0  # seconds since the search began
+    recall: Callable[[int, float, str, Role], Trial | None] = lambda _n, _rate, _schedule, _role: None
+    remember: Callable[[Trial], None] = lambda _trial: None
+    ahead: Callable[[Sequence[tuple[int, float]]], Mapping[int, Trial]] = lambda _asked: {}  # side by side, elsewhere
 
 
 class Strategy(Protocol):

@@ -27,6 +27,7 @@ from lr_retune.records import (
     Cost,
     Feeds,
     HoldoutScores,
+    Past,
     Plan,
     Report,
     Source,
@@ -282,10 +283,12 @@ class _Shared:
         return self._known[key]
 
 
-def _alike(config: Config, _plugins: Plugins, _stores: Stores, plan: Plan, seen: Report) -> str:
+def _alike(config: Config, _plugins: Plugins, _stores: Stores, plan: Plan, seen: Report, past: Past) -> str:
     """Everything that a training depends on; all policies keep their models in one place."""
-    rate, gaps = seen.champion.learning_rate, steps.excused(seen.facts.faults)
-    return content_digest([config.digest, plan, seen.decision.action, rate, gaps])
+    rate, gaps = (seen.champion.learning_rate, seen.champion.schedule), steps.excused(seen.facts.faults)
+    return content_digest(
+        [config.digest, plan, seen.decision.action, rate, gaps, past.trials if seen.decision.action == "search" else ()]
+    )
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────

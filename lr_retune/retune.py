@@ -75,7 +75,8 @@ def retune(
     if seen.decision.action not in TRAINING_ACTIONS:
         return seen  # kept, or held for a person
     plan = step(steps.plan, config, plugins, as_of, seen, stores.accepted(as_of))
-    result = step(steps.tune, config, plugins, stores, plan, seen)
+    past = stores.past(as_of, plugins.family.name)
+    result = step(steps.tune, config, plugins, stores, plan, seen, past)
     judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
     return step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
 
@@ -114,4 +115,5 @@ def search_only(config: Config, stores: Stores, as_of: datetime, *, plugins: Plu
     facts = steps.observe(config, plugins, stores, champion, as_of)
     seen = Report("kept", facts, Decision("", "search", ()), champion)
     plan = steps.plan(config, plugins, as_of, seen, stores.accepted(as_of))
-    return steps.tune(config, plugins, Stores.in_memory(config), plan, seen)
+    past = stores.past(as_of, plugins.family.name)
+    return steps.tune(config, plugins, Stores.in_memory(config), plan, seen, past)

@@ -9,23 +9,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from lr_retune import encoding
+from lr_retune import average, encoding
 from lr_retune.config import Config, Model
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.ticks import edges, shift, tick_start
-from lr_retune.errors import DataError, DependencyError
+from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.metrics import curve_loss_for, loss_for
-from lr_retune.plugins import Group, Plugins, load_family, provider
+from lr_retune.plugins import Group, Plugins, load_family, provider, strategy_of
 from lr_retune.records import (
     TRAINING_ACTIONS,
     Acceptance,
+    Budget,
     Candidate,
     Champion,
     Contract,
@@ -37,6 +38,7 @@ from lr_retune.records import (
     FittedModel,
     HoldoutScores,
     Judgement,
+    Past,
     Plan,
     Range,
     Report,
@@ -49,6 +51,8 @@ from lr_retune.records import (
     plain,
 )
 from lr_retune.report.plots import curves_plot, rate_plot, series_plot
+from lr_retune.search.ahead import side_by_side
+from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
@@ -57,6 +61,7 @@ from lr_retune.watch.series import evidence, tick_losses
 from lr_retune.watch.serving import selective_labels, serving_faults
 
 UNREADABLE = ("missing_column", "retyped_column")
+NO_PAST = Past()
 GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
 
 
@@ -274,7 +279,14 @@ def plan(
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────
-def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report | None) -> TuneResult:
+def tune(
+    config: Config,
+    plugins: Plugins,
+    stores: Stores,
+    plan: Plan,
+    seen: Report | None,
+    past: Past = NO_PAST,
+) -> TuneResult:
     """Search (or refit) on train and valid; the control arm and the fixed rate always run.
 
     ``seen`` is None for a first model: there is no old rate, and the search alone decides.
@@ -282,23 +294,25 @@ def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Rep
     started = time.process_time(), time.perf_counter()
     feed = Feed(config, plugins.feeds, plan.as_of)
     gaps = () if seen is None else excused(seen.facts.faults)
-    train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
+    data = _fit_data(config, feed, plan, gaps)
+    old = None if seen is None else _old(config, plugins, plan, seen.champion, past, gaps)
     refit = seen is not None and seen.decision.action == "refit"
-    arms = run(
-        plugins.family,
-        _fit_data(config, plan, train, valid),
-        _options(config, plugins, valid),
-        strategy=None if refit else plugins.strategy,
-        champion_rate=None if seen is None else seen.champion.learning_rate,
-        user_range=_user_range(config),
-    )
+    options = _options(config, plugins, data.valid, past)
+    journal = stores.journal(plan, refit, past, None if old is None else (old.learning_rate, old.schedule))
+    options = replace(options, recall=journal.recall, remember=journal.remember)
+    if config.search.jobs > 1:
+        options = side_by_side(plugins.family, data, options, config.search.jobs)
+    strategy = None if refit else plugins.strategy
+    arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=_user_range(config))
     golden = _golden(config, feed, plan)
-    saved = {
-        role: _save(config, plugins, stores, plan, golden, trial, model) for role, (trial, model) in arms.models.items()
-    }
+
+    def save(made: tuple[Trial, FittedModel]) -> Candidate:
+        return _save(config, plugins, stores, plan, golden, *made)
+
+    saved = {role: save(made) for role, made in arms.models.items()}
     return TuneResult(
         family=plugins.family.name,
-        strategy="refit" if refit else config.search.strategy,
+        strategy="refit" if refit else strategy_of(config, plugins.family),
         step_unit=plugins.family.step_unit,
         challenger=saved.get("challenger"),
         control=saved.get("control"),
@@ -306,12 +320,28 @@ def tune(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Rep
         trials=arms.trials,
         at_wall=arms.at_wall,
         same_rate=arms.same_rate,
+        old_rows=saved.get("old_rows"),
+        repeats={role: tuple(save(made) for made in each) for role, each in arms.repeats.items()},
         cost=arms.cost,
         timing={"cpu_s": time.process_time() - started[0], "wall_s": time.perf_counter() - started[1]},
     )
 
 
-def _fit_data(config: Config, plan: Plan, train: Rows, valid: Rows) -> FitData:
+def _old(config: Config, plugins: Plugins, plan: Plan, champion: Champion, past: Past, gaps: tuple[str, ...]) -> Named:
+    """The champion's rate, with the rows it was trained on where they can still be read as they were."""
+    named = Named(champion.learning_rate, champion.schedule)
+    if past.champion is None:
+        return named
+    before = replace(past.champion, contract=plan.contract)  # as the challenger will be asked
+    try:
+        data = _fit_data(config, Feed(config, plugins.feeds, before.as_of), before, gaps)
+    except RetuneError:  # columns that did not exist then, files that are gone
+        return named
+    return replace(named, data=data, loss=_users_loss(config, data.valid))
+
+
+def _fit_data(config: Config, feed: Feed, plan: Plan, gaps: tuple[str, ...]) -> FitData:
+    train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
     return FitData(
         train=train,
         valid=valid,
@@ -328,16 +358,26 @@ def _user_range(config: Config) -> Range | None:
     return None if asked is None else Range(asked.low, asked.high)
 
 
-def _options(config: Config, plugins: Plugins, valid: Rows) -> SearchOptions:
-    loss = loss_for(config.metric)
+def _options(config: Config, plugins: Plugins, valid: Rows, past: Past) -> SearchOptions:
+    asked, family, began = config.search, plugins.family, time.perf_counter()
     return SearchOptions(
-        space=_user_range(config) or plugins.family.default_range,
-        points=config.search.points,
-        max_steps=config.search.max_steps,
-        patience=config.search.patience,
+        space=_user_range(config) or family.default_range,
+        points=asked.points,
+        max_steps=asked.max_steps,
+        patience=asked.patience or family.default_patience,
         seed=config.seed,
-        loss=lambda score: loss.value(valid.y, score),
+        loss=_users_loss(config, valid),
+        schedules=family.default_schedules if asked.schedules is None else tuple(asked.schedules),
+        effort=asked.effort,
+        answer=asked.answer,
+        earlier=past.trials,
+        budget=Budget(asked.budget.fits, asked.budget.steps, asked.budget.seconds),
+        elapsed=lambda: time.perf_counter() - began,
     )
+
+
+def _users_loss(config: Config, valid: Rows) -> Callable[[np.ndarray], float]:
+    return partial(loss_for(config.metric).value, valid.y)
 
 
 def _golden(config: Config, feed: Feed, plan: Plan) -> dict[str, list[Any]]:
@@ -449,7 +489,7 @@ def load_model(config: Config, family: str, files: Files) -> FittedModel:
 
 @lru_cache(maxsize=4)  # a tick meets its champion several times, and reading trees takes longer than asking them
 def _loaded(family: str, model: str, files: tuple[tuple[str, bytes], ...]) -> FittedModel:
-    return load_family(Model.model_validate_json(model), family).load(dict(files))
+    return average.load(dict(files), load_family(Model.model_validate_json(model), family).load)
 
 
 def reproduces(config: Config, files: Files) -> bool:

@@ -188,7 +188,7 @@ class ToyFits:
         self._rates: dict[int, float] = {}
         self._progress: dict[int, float] = {}
 
-    def add(self, learning_rate: float) -> int:
+    def add(self, learning_rate: float, schedule: str = "constant") -> int:  # noqa: ARG002 - all rates are constant
         if self.fails:
             raise DataError("no fit can be started", why="this toy always fails")
         handle = self.work.fits

@@ -36,6 +36,7 @@ params = {{ num_leaves = 7, min_data_in_leaf = 20 }}
 name = "{metric}"
 
 [search]
+strategy = "grid"
 points = 3
 learning_rate = {{ low = 0.05, high = 0.3 }}
 max_steps = 400

@@ -84,6 +84,21 @@ def check_rate(learning_rate: float) -> None:
         raise ConfigError(f"0 < learning_rate must hold and be finite, got {learning_rate}")
 
 
+def check_constant(schedule: str, family: str) -> None:
+    """Refuse a rate that changes over a fit, for a family whose rate cannot.
+
+    Raises
+    ------
+    ConfigError
+        Unless the schedule is ``constant``.
+    """
+    if schedule != "constant":
+        fix = 'leave out [search] schedules, or set it to ["constant"]'
+        raise ConfigError(
+            f"family {family} has no schedule {schedule!r}", why="its rate is constant over a fit", fix=fix
+        )
+
+
 def constant_loss(data: FitData) -> float:
     """Curve loss on valid of the best constant learned on train."""
     return float(data.curve_loss(data.valid.y, np.full(len(data.valid), best_constant(data))))

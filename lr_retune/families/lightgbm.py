@@ -10,7 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from lr_retune.errors import ConfigError, DataError, IntegrityError, RetuneError
-from lr_retune.families.checks import check_rate, check_rows, constant_loss
+from lr_retune.families.checks import check_constant, check_rate, check_rows, constant_loss
 from lr_retune.families.lightgbm_params import NOT_NEGATIVE, checked, complete
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range
 
@@ -42,6 +42,9 @@ class LightGBM:
     step_unit = "rounds"
     default_rate = 0.05
     default_range = Range(0.004, 0.4)
+    default_strategy = "bracket"
+    default_patience = 50
+    default_schedules = ("constant",)
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:
         # LightGBM itself drops an unknown name with a warning; its alias table is the list of known ones.
@@ -109,9 +112,10 @@ class BoosterFits:
         """Curve loss on valid of the best constant learned on train."""
         return constant_loss(self._data)
 
-    def add(self, learning_rate: float) -> int:
-        """Start a fit; raises ConfigError for a rate that is no step."""
+    def add(self, learning_rate: float, schedule: str = "constant") -> int:
+        """Start a fit; raises ConfigError for a rate that is no step, or a rate that is not constant."""
         check_rate(learning_rate)
+        check_constant(schedule, "lightgbm")
         with _translated(ConfigError, f"LightGBM refuses the rate {learning_rate:g}"):
             booster = self.booster(learning_rate)
         handle = self._started

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
-from lr_retune.records import Cost, Family, FitData, Fits, FittedModel, Range, Role, SearchOptions, Strategy, Trial
-from lr_retune.search.choose import at_wall, best, inside
-from lr_retune.search.early_stop import fit
-
-Found = tuple[Trial, int]
+from lr_retune.records import Cost, Family, FitData, Range, SearchOptions, Strategy, Trial
+from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
+from lr_retune.search.choose import at_wall, best, inside, together
+from lr_retune.search.live import Live
+from lr_retune.search.repeats import on_old_rows, proved
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +19,11 @@ class Arms:
     """What a search leaves behind."""
 
     trials: tuple[Trial, ...]  # of all roles, numbers unique
-    models: Mapping[str, tuple[Trial, FittedModel]]  # challenger, control, fixed: those that are complete
-    cost: Mapping[str, Cost] = field(default_factory=dict)  # search, control, fixed
+    models: Mapping[str, Made]  # challenger, control, fixed, old_rows: those that are complete
+    repeats: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
+    cost: Mapping[str, Cost] = field(default_factory=dict)  # search, control, fixed, repeats, old_rows, again
     at_wall: Literal["low", "high"] | None = None
-    same_rate: bool = False  # the challenger carries the champion's rate
+    same_rate: bool = False  # the challenger carries the champion's rate and schedule
 
 
 def run(
@@ -33,14 +32,14 @@ def run(
     options: SearchOptions,
     *,
     strategy: Strategy | None,
-    champion_rate: float | None,
+    old: Named | None,
     user_range: Range | None,
 ) -> Arms:
     """Search, fit the two permanent rows on the same binned data, and name the challenger.
 
-    The challenger is the best new rate on valid (the fixed rate counts if it lies within the user's range)
-    only where it beats the champion's rate on the same fresh rows; else it is the control. A champion's
-    rate outside the user's range is fitted as a row but is no challenger of a search.
+    The challenger is the new rate only where it beats the champion's rate on the same fresh rows by more than the
+    curve's noise, and does so over other seeds; else it is the control. The fixed rate counts as new if it lies
+    within the user's range. A champion's rate outside that range is fitted as a row but is no challenger of a search.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def run(
         What is fitted, on which rows, within which limits.
     strategy
         How new rates are searched; None for a refit, whose challenger is the control.
-    champion_rate
+    old
         The rate in production; None before there is a champion.
     user_range
         The user's walls; None where he set none.
@@ -60,65 +59,54 @@ def run(
     RetuneError
         From the family, if nothing at all can be fitted on these rows.
     """
-    if strategy is None and champion_rate is None:
-        raise ValueError("a refit needs the champion's rate: strategy and champion_rate are both None")
-    fits = _Kept(family.start(data, seed=options.seed), {family.default_rate, champion_rate})
+    if strategy is None and old is None:
+        raise ValueError("a refit needs the champion's rate: strategy and old are both None")
+    names = [(family.default_rate, "constant"), *(() if old is None else old.parts)]
+    fits = Live(family.start(data, seed=options.seed), names)
     found = [] if strategy is None else list(strategy(fits, options))
-    control = None if champion_rate is None else _arm(fits, champion_rate, "control", found, options)
-    others = found if control is None else [*found, control]
-    fixed = _arm(fits, family.default_rate, "fixed", others, options)
+    control = None if old is None else row(fits, old, "control", found, options)
+    rows = found if control is None else [*found, *control.alone]
+    fixed = row(fits, Named(family.default_rate), "fixed", rows, options)
 
-    new = [*found, fixed] if strategy is not None and inside(fixed[0].learning_rate, user_range) else found
-    old = control if strategy is None or control is None or inside(control[0].learning_rate, user_range) else None
-    winner = _winner(new, old)
+    eligible = strategy is not None and inside(family.default_rate, user_range)
+    new = _new(fits, [*found, *fixed.parts] if eligible else found, options)
+    rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
+    proof = None if new is None or rival is None else proved(family, data, options, new, rival)
+    challenger = new if proof is None or proof.holds else rival
+    if challenger is None and rival is not None and rival.complete:
+        challenger = rival
+    before = None if challenger is None else on_old_rows(family, options, old, challenger)
+    arms = {"challenger": challenger, "control": control, "fixed": fixed}
+    work = {"search": found, "control": [] if control is None else control.alone, "fixed": fixed.alone}
     return Arms(
-        trials=_advised([trial for trial, _ in [*others, fixed]], options),
-        models=_models(fits, {"challenger": winner, "control": control, "fixed": fixed}),
-        cost=_cost(found, control, fixed),
+        trials=_advised([trial for trial, _ in [*rows, *fixed.alone]], options),
+        models={name: arm.made(fits) for name, arm in arms.items() if arm is not None and arm.complete}
+        | ({} if before is None else {"old_rows": before}),
+        repeats={} if proof is None else proof.made,
+        cost=_cost(work, before, {"repeats": Cost() if proof is None else proof.cost, "again": fits.again}),
         at_wall=None
-        if winner is None or strategy is None
-        else at_wall(winner[0], options.space, user_range is not None),
-        same_rate=winner is not None and winner[0].learning_rate == champion_rate,
+        if challenger is None or strategy is None
+        else at_wall(challenger.trial, options.space, user_range is not None),
+        same_rate=challenger is not None and challenger.named(old),
     )
 
 
-def _winner(new: Sequence[Found], old: Found | None) -> Found | None:
-    """The best of all; the old rate wins a tie against whatever is new."""
-    challenger, control = best(new), best([old] if old is not None else [])
-    if challenger is None or control is None:
-        return challenger or control
-    assert challenger[0].loss is not None
-    assert control[0].loss is not None
-    return control if control[0].loss <= challenger[0].loss else challenger
+def _new(fits: Live, new: Sequence[Found], options: SearchOptions) -> Arm | None:
+    """What the search found, in the form that was asked for."""
+    first = best(new)
+    if first is None:
+        return None
+    parts = together(new) if options.answer == "average" else []
+    if len(parts) < 2:
+        return Arm(first[0], (first,))
+    return averaged(fits, parts, 1 + max(trial.number for trial, _ in new), options)
 
 
-def _arm(fits: _Kept, rate: float, role: Role, done: Sequence[Found], options: SearchOptions) -> Found:
-    """A permanent row: the fit of an earlier trial of exactly this rate, else one of its own."""
-    number = 1 + max((trial.number for trial, _ in done), default=-1)
-    for trial, handle in done:
-        if trial.learning_rate == rate and trial.state != "pruned" and handle in fits.kept:
-            note = f"the fit of trial {trial.number}" + (f": {trial.note}" if trial.note else "")
-            return replace(trial, number=number, role=role, cost=Cost(), note=note), handle
-    return fit(fits, rate, number, options, role=role)
-
-
-def _models(fits: Fits, arms: Mapping[str, Found | None]) -> dict[str, tuple[Trial, FittedModel]]:
-    finished: dict[tuple[int, int], FittedModel] = {}
-    models = {}
-    for name, arm in arms.items():
-        if arm is None or arm[0].state != "complete":
-            continue
-        trial, handle = arm
-        key = (handle, trial.steps)
-        if key not in finished:
-            finished[key] = fits.finish(*key)
-        models[name] = (trial, finished[key])
-    return models
-
-
-def _cost(found: Sequence[Found], control: Found | None, fixed: Found) -> dict[str, Cost]:
-    columns = {"search": found, "control": [control] if control is not None else [], "fixed": [fixed]}
-    return {name: sum((trial.cost for trial, _ in arms), Cost()) for name, arms in columns.items()}
+def _cost(work: Mapping[str, Sequence[Found]], before: Made | None, more: Mapping[str, Cost]) -> dict[str, Cost]:
+    """Work by column; what was not done has none, but for search, control and fixed."""
+    counted = {name: sum((trial.cost for trial, _ in found), Cost()) for name, found in work.items()}
+    found = {**more, "old_rows": Cost() if before is None else before[0].cost}
+    return counted | {name: cost for name, cost in found.items() if cost.steps}
 
 
 def _advised(trials: Sequence[Trial], options: SearchOptions) -> tuple[Trial, ...]:
@@ -133,43 +121,3 @@ def _advised(trials: Sequence[Trial], options: SearchOptions) -> tuple[Trial, ..
         return replace(trial, note=f"{trial.note.partition(': raise')[0]}: max_steps = {cap} would do")
 
     return tuple(told(trial) for trial in trials)
-
-
-class _Kept:
-    """Fits whose strategy cannot drop those that a permanent row may need."""
-
-    def __init__(self, fits: Fits, rates: set[float | None]) -> None:
-        self._fits = fits
-        self._rates = rates
-        self.kept: set[int] = set()
-
-    @property
-    def baseline(self) -> float:
-        return self._fits.baseline
-
-    @property
-    def train_rows(self) -> int:
-        return self._fits.train_rows
-
-    def add(self, learning_rate: float) -> int:
-        handle = self._fits.add(learning_rate)
-        if learning_rate in self._rates:
-            self.kept.add(handle)
-        return handle
-
-    def advance(self, which: Sequence[int], steps: int) -> list[np.ndarray]:
-        return self._fits.advance(which, steps)
-
-    def set_rate(self, which: int, learning_rate: float) -> None:
-        self.kept.discard(which)  # on a schedule it is no fit of a constant rate any more
-        self._fits.set_rate(which, learning_rate)
-
-    def score(self, which: int, steps: int) -> np.ndarray:
-        return self._fits.score(which, steps)
-
-    def drop(self, which: int) -> None:
-        if which not in self.kept:
-            self._fits.drop(which)
-
-    def finish(self, which: int, steps: int) -> FittedModel:
-        return self._fits.finish(which, steps)

@@ -54,3 +54,11 @@ def at_wall(trial: Trial, space: Range, user_given: bool) -> Literal["low", "hig
 def inside(rate: float, space: Range | None) -> bool:
     """Whether a rate lies within the user's walls; everything does when there are none."""
     return space is None or space.low <= rate <= space.high
+
+
+def together(trials: Iterable[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
+    """The fits that answer together where an average is asked for: the complete ones, at most three, best first."""
+    ranked = sorted(
+        (f for f in trials if f[0].state == "complete" and f[0].loss is not None), key=lambda f: _order(f[0])
+    )
+    return ranked[:3]

@@ -35,6 +35,7 @@ def fit(
     *,
     role: Role = "candidate",
     bars: Sequence[Bar] = (),
+    schedule: str = "constant",
 ) -> tuple[Trial, int]:
     """Train one rate until ``patience`` steps brought no lower loss, the cap is reached, or a bar is not cleared.
 
@@ -45,7 +46,7 @@ def fit(
     fits
         Live fits; one is added.
     learning_rate
-        The rate, constant over the fit.
+        The rate, or what its schedule starts from.
     number
         The trial's number, unique within the search.
     options
@@ -54,6 +55,8 @@ def fit(
         Which column of the report the trial belongs to.
     bars
         What the fit must have reached by when; none: it is never pruned.
+    schedule
+        How the rate changes over the fit.
 
     Returns
     -------
@@ -62,8 +65,11 @@ def fit(
         or pruned one would look bad for want of steps, not for its rate.
     """
     handle, curve, trained = NO_FIT, np.empty(0), 0
+    if (known := options.recall(number, learning_rate, schedule, role)) is not None:
+        options.progress(_line(known))
+        return known, fits.add(learning_rate, schedule) if known.state == "complete" else NO_FIT
     try:
-        handle = fits.add(learning_rate)
+        handle = fits.add(learning_rate, schedule)
         curve, ended, missed = _train(fits, handle, options, bars)
         trained = len(curve)
         curve, state, note = _state(curve, ended, fits.baseline, options, missed)
@@ -75,7 +81,8 @@ def fit(
         loss, steps, state, note = None, 0, "failed", str(error)
     cost = Cost(fits=1, steps=trained, row_steps=trained * fits.train_rows)
     found = tuple(float(value) for value in curve)
-    trial = Trial(number, role, learning_rate, "constant", loss, steps, state, found, cost, note)
+    trial = Trial(number, role, learning_rate, schedule, loss, steps, state, found, cost, note)
+    options.remember(trial)
     options.progress(_line(trial))
     return trial, handle
 

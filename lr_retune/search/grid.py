@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from lr_retune.records import Fits, Range, SearchOptions, Trial
-from lr_retune.search import leader
+from lr_retune.search import budget, leader
+from lr_retune.search.ahead import known
 from lr_retune.search.early_stop import fit
 
 
@@ -23,22 +24,22 @@ def grid(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
 def random(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     """``points`` rates drawn evenly over the space from ``seed``, in the order of the draw."""
     places = np.random.default_rng(options.seed).uniform(size=options.points)
-    return _try_all(fits, [_rate(options.space, float(place)) for place in places], options)
+    return _try_all(fits, [rate_at(options.space, float(place)) for place in places], options)
 
 
 def fixed(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     """One fit at the middle of the space: with low = high exactly the rate that the user wants."""
-    return _try_all(fits, [_rate(options.space, 0.5)], options)
+    return _try_all(fits, [rate_at(options.space, 0.5)], options)
 
 
 def rates(space: Range, points: int) -> list[float]:
     """Evenly spaced rates, largest first; one point, or a space of one rate, is the middle."""
     if points == 1 or space.low == space.high:
-        return [_rate(space, 0.5)]
-    return [_rate(space, float(place)) for place in np.linspace(1, 0, points)]
+        return [rate_at(space, 0.5)]
+    return [rate_at(space, float(place)) for place in np.linspace(1, 0, points)]
 
 
-def _rate(space: Range, place: float) -> float:
+def rate_at(space: Range, place: float) -> float:
     """The rate at a share of the (log) width, to six digits: the last bits of pow() differ between machines."""
     raw = space.low * (space.high / space.low) ** place if space.log else space.low + place * (space.high - space.low)
     return min(max(float(f"{raw:.6g}"), space.low), space.high)
@@ -47,6 +48,10 @@ def _rate(space: Range, place: float) -> float:
 def _try_all(fits: Fits, wanted: Iterable[float], options: SearchOptions) -> list[tuple[Trial, int]]:
     """Fit one rate after the other; only the leader's fit stays in memory."""
     found: list[tuple[Trial, int]] = []
-    for number, rate in enumerate(wanted):
-        leader.add(found, fit(fits, rate, number, options), fits)
+    asked = list(enumerate(wanted))
+    options = known(asked[: options.budget.fits], options)
+    for number, rate in asked:
+        if budget.spent(found, options):
+            break
+        leader.add(found, fit(fits, rate, number, budget.left(found, options)), fits)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from lr_retune import encoding
 from lr_retune.errors import IntegrityError
-from lr_retune.records import Champion, Column, Contract, Files, Span, canonical
+from lr_retune.records import Champion, Column, Contract, Files, Plan, Span, canonical
 
 CONTRACT, META, GOLDEN, ENCODING = "contract.json", "meta.json", "golden.json", "encoding.py"
 
@@ -78,6 +78,14 @@ def champion_from(value: Mapping[str, Any], version: str | None = None, run_id: 
         "promised_ticks": tuple(value["promised_ticks"]),
     }
     return Champion(**revived, version=version, run_id=run_id)
+
+
+def plan_from(value: Mapping[str, Any]) -> Plan:
+    """A plan from its plain form."""
+    as_of, horizon = (datetime.fromisoformat(value[name]) for name in ("as_of", "horizon"))
+    train, valid, holdout = (span_from(value[name]) for name in ("train", "valid", "holdout"))
+    contract = contract_from(value["contract"])
+    return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"])
 
 
 def _json(files: Files, name: str) -> dict[str, Any]:

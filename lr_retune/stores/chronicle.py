@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from lr_retune.records import Acceptance, Action, Champion, History, Outcome, PastDecision
+from lr_retune.records import Acceptance, Action, Champion, History, Outcome, PastDecision, Trial
 from lr_retune.stores.bundle import champion_from
+from lr_retune.stores.journal import trial_from
 from lr_retune.stores.ledger import Entry, Kind, Ledger
 
 BORN = "BORN"  # status of a first champion: there was nobody to beat
@@ -41,6 +42,10 @@ class Settlement:
     key: str
     decision: str
     status: str
+    as_of: datetime
+    family: str
+    strategy: str
+    trials: tuple[Trial, ...]  # without their curves
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,11 @@ class Chronicle:
         key = self._settled_by.get(decision)
         return None if key is None else self._settlements[key]
 
+    def searched(self, as_of: datetime, family: str) -> tuple[tuple[Trial, ...], ...]:
+        """Trials of each search strictly before ``as_of``, oldest first; a refit is none."""
+        past = [s for s in self.settlements if s.as_of < as_of and s.family == family and s.strategy != "refit"]
+        return tuple(each.trials for each in sorted(past, key=lambda each: each.as_of))
+
     def outcome(self, settlement: Settlement) -> Outcome | None:
         """What became of a judged challenger; None: it passed and was not promoted."""
         if settlement.status in ("PASS", BORN):
@@ -161,8 +171,10 @@ class Chronicle:
         self._decisions.append(PastDecision(found["id"], entry.as_of, found["action"], codes))
 
     def _settlement(self, entry: Entry) -> None:
-        decision = entry.record["decision"]["id"]
-        self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"])
+        decision, result = entry.record["decision"]["id"], entry.record["result"]
+        trials = tuple(trial_from(trial | {"curve": ()}) for trial in result["trials"])
+        made = (result["family"], result["strategy"], trials)
+        self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"], entry.as_of, *made)
         self._settled_by[decision] = entry.key
 
     def _adoption(self, entry: Entry) -> None:

@@ -31,6 +31,7 @@ from lr_retune.records import (
     History,
     Judgement,
     Outcome,
+    Past,
     Plan,
     Report,
     TuneResult,
@@ -39,8 +40,9 @@ from lr_retune.records import (
     content_digest,
     plain,
 )
-from lr_retune.stores.bundle import champion_from
+from lr_retune.stores.bundle import champion_from, plan_from
 from lr_retune.stores.chronicle import BORN, Chronicle, Move, Pause, Pruned, Settlement
+from lr_retune.stores.journal import Journal
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
@@ -70,10 +72,15 @@ class Stores:
         The authority, what shows it, and where model files lie.
     config
         Its name, seed and digest go into keys and records.
+    journal
+        The file in which the newest search keeps its finished trials; None: nowhere.
     """
 
-    def __init__(self, ledger: Ledger, registry: Board, models: Models, config: Config) -> None:
+    def __init__(
+        self, ledger: Ledger, registry: Board, models: Models, config: Config, journal: Path | None = None
+    ) -> None:
         self.ledger, self.registry, self.models, self.config = ledger, registry, models, config
+        self._journal = journal
         self.name = config.name
         self._mover = Mover(self.name, ledger, registry, models)
         self._chronicle = Chronicle(ledger, self.name)
@@ -83,7 +90,9 @@ class Stores:
         """The ledger and MLflow that the configuration names."""
         from lr_retune.stores.mlflow import MLflowRegistry
 
-        return cls(Ledger(config.state_url()), MLflowRegistry(config), FileModels(models_folder(config)), config)
+        folder = models_folder(config)
+        journal = folder / f".search-{config.name}.jsonl"
+        return cls(Ledger(config.state_url()), MLflowRegistry(config), FileModels(folder), config, journal)
 
     @classmethod
     def in_memory(cls, config: Config, models: Models | None = None) -> Stores:
@@ -130,6 +139,19 @@ class Stores:
         found = self._chronicle.history(as_of)
         accepted = self.accepted(as_of) if self._chronicle.moves else None
         return replace(found, accepted=accepted.as_of) if accepted is not None and accepted.waived else found
+
+    def past(self, as_of: datetime, family: str) -> Past:
+        """What helps a search at ``as_of``: earlier searches, and what the champion was trained on."""
+        if not self._chronicle.moves:
+            return Past()
+        settled = self._chronicle.settlement_of(self.champion(as_of).decision)
+        plan = None if settled is None or not self.shows else plan_from(self._entry(settled).record["plan"])
+        return Past(self._chronicle.searched(as_of, family), plan)
+
+    def journal(self, *depends: Any) -> Journal:
+        """Finished trials of the newest search, if it is the one that ``depends`` tells."""
+        key = content_digest([self.config.digest, environment(), *depends])
+        return Journal(self._journal, key)
 
     def accepted(self, as_of: datetime) -> Acceptance | None:
         """What a person accepted about the feed that the champion does not know."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +23,31 @@ with warnings.catch_warnings():  # MLflow's own classes trip over its advice on 
     import mlflow.pyfunc
 
 
-def _lightgbm(folder: Path) -> Any:
+def _lightgbm(files: Files) -> Any:
     import lightgbm
 
     # The text is passed, not the path: LightGBM reads paths in the locale's encoding.
-    booster = lightgbm.Booster(model_str=(folder / "model.txt").read_text(encoding="utf-8"))
+    booster = lightgbm.Booster(model_str=files["model.txt"].decode())
     return lambda x: booster.predict(x, num_threads=1)
 
 
+Files = dict[str, bytes]
+PART = re.compile(r"part(\d+)\.")
 TRUSTED = ["numpy.clip", "numpy.dtype"]  # the same list as in families/sgd_files.py; nothing else is read
 
 
-def _sgd(folder: Path) -> Any:
+def _sgd(files: Files) -> Any:
     import skops.io
 
-    pipeline = skops.io.loads((folder / "model.skops").read_bytes(), trusted=TRUSTED)
+    pipeline = skops.io.loads(files["model.skops"], trusted=TRUSTED)
     if hasattr(pipeline, "predict_proba"):
         return lambda x: pipeline.predict_proba(x)[:, 1]
     return pipeline.predict
 
 
-def _foreign(folder: Path) -> Any:
+def _foreign(name: str, files: Files) -> Any:
     """A family of another package, which the model's requirements name."""
-    name = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["family"]
     for point in importlib.metadata.entry_points(group="lr_retune.families", name=name):
-        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         return point.load()({}, 1).load(files).predict
     raise ImportError(f"no package brings the model family {name!r}: install what the model's requirements name")
 
@@ -72,6 +74,26 @@ def _feature_code(name: str | None, meta: dict[str, Any]) -> Any:
     raise ImportError(f"this model derives features by {name!r}: install {brought}")
 
 
+def _scorer(folder: Path, family: str) -> Any:
+    """What gives scores: one model, or the mean of several whose files are numbered (`part0.model.txt`)."""
+    one: Any = FAMILIES.get(family, partial(_foreign, family))
+    own = [path for path in folder.iterdir() if path.is_file()]
+    numbers = sorted({int(found[1]) for path in own if (found := PART.match(path.name))})
+    if not numbers:
+        return one({path.name: path.read_bytes() for path in own})
+    parts = [
+        one(
+            {
+                path.name.removeprefix(f"part{n}."): path.read_bytes()
+                for path in own
+                if path.name.startswith(f"part{n}.")
+            }
+        )
+        for n in numbers
+    ]
+    return lambda x: sum((part(x) for part in parts[1:]), start=parts[0](x)) / len(parts)
+
+
 class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unused-ignore]
     """Raw rows in, scores out."""
 
@@ -83,7 +105,7 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unu
         self._features, self._inputs = contract["columns"], meta.get("inputs", {})
         self._transform = _feature_code(contract.get("transform"), meta)
         self._encoding = _encoding(folder)
-        self._score = FAMILIES.get(meta["family"], _foreign)(folder)
+        self._score = _scorer(folder, meta["family"])
 
     # MLflow reads type hints of `predict` as a schema; the explicit signature is the schema here.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lr_retune.errors import ConfigError, IntegrityError
-from lr_retune.families.checks import check_rate, check_rows, constant_loss
+from lr_retune.families.checks import check_constant, check_rate, check_rows, constant_loss
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range
 
 MODEL_FILE = "model.json"
@@ -32,6 +32,9 @@ class LinearBoosting:
     step_unit = "steps"
     default_rate = 0.1
     default_range = Range(0.01, 1.0)
+    default_strategy = "grid"
+    default_patience = 50
+    default_schedules = ("constant",)
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:
         if params:
@@ -82,8 +85,9 @@ class LinearFits:
     def baseline(self) -> float:
         return constant_loss(self._data)
 
-    def add(self, learning_rate: float) -> int:
+    def add(self, learning_rate: float, schedule: str = "constant") -> int:
         check_rate(learning_rate)
+        check_constant(schedule, LinearBoosting.name)
         train, valid = (np.full(len(rows), self._start) for rows in (self._data.train, self._data.valid))
         self._paths[self._added] = Path(learning_rate, train, valid)
         self._added += 1

@@ -1,0 +1,88 @@
+"""The fits that tell a rate from chance and from fresh data: other seeds, and the champion's own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+
+from lr_retune.errors import RetuneError
+from lr_retune.records import Cost, Family, FitData, Role, SearchOptions, Trial
+from lr_retune.search.arm import Arm, Made, Named, row
+from lr_retune.search.live import Live
+
+GLANCE = 5  # steps after which two seeds that matter have parted
+SEEDS = 3  # fits of each arm before anything is said about a rate
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Whether a new rate's lead over the old one holds by other seeds, and the fits that say so."""
+
+    holds: bool
+    made: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # challenger, control: by seed
+    cost: Cost = field(default_factory=Cost)
+
+
+def proved(family: Family, data: FitData, options: SearchOptions, new: Arm, old: Arm) -> Proof:
+    """Fit both arms by two more seeds, where the new rate leads at all.
+
+    The lead holds if its mean over the seeds is above its standard error, or if the seed moves nothing.
+    """
+    if not old.complete:
+        return Proof(holds=True)
+    leads = [lead(new.trial, old.trial)]
+    if leads[0] <= 0:
+        return Proof(holds=False)
+    made: list[tuple[Made, Made]] = []
+    cost = Cost()
+    for seed in range(options.seed + 1, options.seed + SEEDS):
+        fits = Live(family.start(data, seed=seed))
+        if not made:
+            same, cost = _same(fits, new)
+            if same:
+                return Proof(True, cost=cost)
+        pair = (_again(fits, new, "candidate", options), _again(fits, old, "control", options))
+        cost = sum((arm.trial.cost for arm in pair), cost)
+        if not all(arm.complete for arm in pair):
+            return Proof(False, _by_role(made), cost)
+        made.append((pair[0].made(fits), pair[1].made(fits)))
+        leads.append(lead(pair[0].trial, pair[1].trial))
+    return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, _by_role(made), cost)
+
+
+def lead(new: Trial, old: Trial) -> float:
+    """By how much the new rate's loss is lower on valid; both must be complete."""
+    assert new.loss is not None
+    assert old.loss is not None
+    return old.loss - new.loss
+
+
+def _again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:
+    """The same name on other fits; a killed search does not come back to it."""
+    forgetful = replace(options, recall=lambda *_: None, remember=lambda _: None)
+    return row(fits, Named(arm.trial.learning_rate, arm.trial.schedule), role, (), forgetful)
+
+
+def _same(fits: Live, arm: Arm) -> tuple[bool, Cost]:
+    """Whether the family leaves nothing to chance: the first steps tell, and cost little."""
+    trial, _ = arm.parts[0]
+    first = trial.curve[:GLANCE]
+    (curve,) = fits.advance([fits.add(trial.learning_rate, trial.schedule)], len(first))
+    return tuple(curve.tolist()) == first, Cost(1, len(curve), len(curve) * fits.train_rows)
+
+
+def _by_role(made: Sequence[tuple[Made, Made]]) -> dict[str, tuple[Made, ...]]:
+    return {"challenger": tuple(new for new, _ in made), "control": tuple(old for _, old in made)} if made else {}
+
+
+def on_old_rows(family: Family, options: SearchOptions, old: Named | None, challenger: Arm) -> Made | None:
+    """The challenger's rate on the rows of the champion: the fourth corner of old and new rows by old and new rate."""
+    if old is None or old.data is None or old.loss is None or challenger.named(old):
+        return None
+    try:
+        fits = Live(family.start(old.data, seed=options.seed))
+        arm = _again(fits, challenger, "control", replace(options, loss=old.loss))
+    except RetuneError:  # those rows are not what is judged: a search must not fail for them
+        return None
+    return arm.made(fits) if arm.complete else None
