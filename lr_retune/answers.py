@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lr_retune.records import Champion, Cost, Facts, Report, Trial, TuneResult, plain
+from lr_retune.records import Candidate, Champion, Cost, Facts, Report, Trial, TuneResult, plain
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -138,6 +138,27 @@ def search(result: TuneResult) -> dict[str, Any]:
     }
 
 
+def menu(rows: Sequence[Any]) -> dict[str, Any]:  # of menu.Row: that module stands above this one
+    """Strategies side by side."""
+    return {
+        "strategies": [
+            {
+                "strategy": row.name,
+                "best": None if row.candidate is None else _rate_of(row.candidate),
+                "later_loss": row.later,
+                "cost": plain(row.cost),
+                "timing": dict(row.timing),
+                "note": row.note,
+            }
+            for row in rows
+        ]
+    }
+
+
+def _rate_of(found: Candidate) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("learning_rate", "schedule", "steps", "loss")}
+
+
 def replay(found: Any) -> dict[str, Any]:  # a replay.Table: that module stands above this one
     """A replay in the contract's words."""
     policies = [asdict(row) | {"rollbacks": row.actions.get("rollback", 0)} for row in found.policies]
@@ -215,6 +236,28 @@ def lines_of_search(found: TuneResult) -> list[str]:
         return [*lines, "no trial ended well", *(f"  trial {t.number}: {t.note}" for t in found.trials if t.note)]
     lines.append(f"best: rate {best.learning_rate:.4g}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}")
     return [*lines, *told_wall(found.at_wall)]
+
+
+def lines_of_menu(rows: Sequence[Any]) -> list[str]:
+    """One line per strategy."""
+    head = ("strategy", "rate", "schedule", "steps", "valid loss", "later loss", "fits", "trained", "CPU s")
+    lines = [
+        (row.name, *_cells(row.candidate), short(row.later), row.cost.fits, row.cost.steps, _seconds(row.timing))
+        for row in rows
+    ]
+    notes = [f"{row.name}: {row.note}" for row in rows if row.note]
+    said = "later loss: on the holdout, which no search has seen; who picks by it has tuned on it"
+    return [*table(head, lines), *notes, said]
+
+
+def _cells(found: Candidate | None) -> tuple[Any, ...]:
+    if found is None:
+        return "–", "–", "–", "–"
+    return f"{found.learning_rate:.4g}", clipped(found.schedule, 30), found.steps, short(found.loss)
+
+
+def _seconds(timing: Mapping[str, float]) -> str:
+    return f"{timing['cpu_s']:.1f}" if timing else "–"
 
 
 def lines_of_replay(found: Any) -> list[str]:

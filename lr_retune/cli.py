@@ -117,10 +117,11 @@ def config_schema(as_json: Json = False) -> None:
 def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> None:
     """Train and register the first champion."""
     from lr_retune import answers
+    from lr_retune.plugins import load_plugins
     from lr_retune.retune import bootstrap as first
 
-    with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap"):
-        made = first(loaded, stores, moment(loaded, as_of))
+    with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap") as tell:
+        made = first(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell))
     loss, where = answers.short(made.promised), console.at(config, DEFAULT_CONFIG)
     lines = [
         f"champion: version {made.version}, rate {made.learning_rate:.4g}, holdout loss {loss}",
@@ -153,10 +154,11 @@ def run(
 ) -> int:
     """The whole path: observe, decide, tune, judge, promote."""
     from lr_retune import answers
+    from lr_retune.plugins import load_plugins
     from lr_retune.retune import retune
 
-    with opened(config, tidy=True) as (loaded, stores), progress("run"):
-        found = retune(loaded, stores, moment(loaded, as_of))
+    with opened(config, tidy=True) as (loaded, stores), progress("run") as tell:
+        found = retune(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell))
     warn(found.notes)
     say(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
     if found.outcome == "held":
@@ -169,19 +171,27 @@ def search(
     config: ConfigPath = DEFAULT_CONFIG,
     as_of: AsOf = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Another strategy than the configured one.", autocompletion=strategies)
+        str | None,
+        typer.Option(help="Another strategy than the configured; all: every one.", autocompletion=strategies),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Another seed.")] = None,
     as_json: Json = False,
 ) -> None:
     """Only the search, on the train and valid spans; records nothing."""
     from lr_retune import answers
+    from lr_retune.menu import compare
+    from lr_retune.plugins import load_plugins
     from lr_retune.retune import search_only
 
-    with opened(config) as (loaded, stores), progress("search"):
-        plan = loaded.search.model_copy(update={} if strategy is None else {"strategy": strategy})
-        changed = loaded.model_copy(update={"search": plan} | ({} if seed is None else {"seed": seed}))
-        result = search_only(changed, stores, moment(loaded, as_of))
+    with opened(config) as (loaded, stores), progress("search") as tell:
+        changed = loaded.model_copy(update={} if seed is None else {"seed": seed})
+        if strategy == "all":
+            rows = compare(changed, stores, moment(loaded, as_of), tell=tell)
+            say(as_json, answers.answer("search", **answers.menu(rows)), answers.lines_of_menu(rows))
+            return
+        asked = loaded.search.model_copy(update={} if strategy is None else {"strategy": strategy})
+        changed = changed.model_copy(update={"search": asked})
+        result = search_only(changed, stores, moment(loaded, as_of), plugins=load_plugins(changed, tell))
     say(as_json, answers.answer("search", **answers.search(result)), answers.lines_of_search(result))
 
 

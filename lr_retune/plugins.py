@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import entry_points
@@ -23,6 +24,7 @@ class Plugins:
     family: Family
     strategy: Strategy
     gates: tuple[Gate, ...]
+    tell: Callable[[str], None] = lambda _message: None  # who watches a search is told of each trial
 
 
 def installed(group: Group) -> list[str]:
@@ -82,7 +84,7 @@ def load_feeds(config: Config) -> Feeds:
     )
 
 
-def load_plugins(config: Config) -> Plugins:
+def load_plugins(config: Config, tell: Callable[[str], None] = lambda _message: None) -> Plugins:
     """All parts of one model's loop; a typo fails here, before any row is read."""
     family = load_family(config.model)
     return Plugins(
@@ -90,4 +92,5 @@ def load_plugins(config: Config) -> Plugins:
         strategy=find("strategies", strategy_of(config, family)),
         gates=tuple(find("gates", name) for name in config.gates.names),
         family=family,
+        tell=tell,
     )

@@ -10,7 +10,18 @@ from typing import ParamSpec, Protocol, TypeVar
 from lr_retune import steps
 from lr_retune.config import Config
 from lr_retune.plugins import Plugins, load_plugins
-from lr_retune.records import TRAINING_ACTIONS, Champion, Decision, Facts, History, Judgement, Plan, Report, TuneResult
+from lr_retune.records import (
+    TRAINING_ACTIONS,
+    Champion,
+    Decision,
+    Facts,
+    History,
+    Judgement,
+    Past,
+    Plan,
+    Report,
+    TuneResult,
+)
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.policy import decide
 
@@ -108,12 +119,16 @@ def bootstrap(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugi
 def search_only(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None) -> TuneResult:
     """The search alone, on train and valid; nothing is recorded. The control arm runs where there is a champion."""
     plugins = plugins or load_plugins(config)
+    plan, seen, past = prepared(config, stores, as_of, plugins)
+    return steps.tune(config, plugins, Stores.in_memory(config), plan, seen, past)
+
+
+def prepared(config: Config, stores: Stores, as_of: datetime, plugins: Plugins) -> tuple[Plan, Report | None, Past]:
+    """What a search outside the main path needs: its window, what was seen of a champion, and earlier searches."""
     if not stores.ledger.head(config.name).head:
-        plan = steps.plan(config, plugins, as_of, None)
-        return steps.tune(config, plugins, Stores.in_memory(config), plan, None)
+        return steps.plan(config, plugins, as_of, None), None, Past()
     champion = stores.champion(as_of)
     facts = steps.observe(config, plugins, stores, champion, as_of)
     seen = Report("kept", facts, Decision("", "search", ()), champion)
     plan = steps.plan(config, plugins, as_of, seen, stores.accepted(as_of))
-    past = stores.past(as_of, plugins.family.name)
-    return steps.tune(config, plugins, Stores.in_memory(config), plan, seen, past)
+    return plan, seen, stores.past(as_of, plugins.family.name)

@@ -286,16 +286,18 @@ def tune(
     plan: Plan,
     seen: Report | None,
     past: Past = NO_PAST,
+    *,
+    alone: bool = False,
 ) -> TuneResult:
     """Search (or refit) on train and valid; the control arm and the fixed rate always run.
 
-    ``seen`` is None for a first model: there is no old rate, and the search alone decides.
+    ``seen`` is None for a first model: there is no old rate, and the search alone decides. So it does ``alone``.
     """
     started = time.process_time(), time.perf_counter()
     feed = Feed(config, plugins.feeds, plan.as_of)
     gaps = () if seen is None else excused(seen.facts.faults)
     data = _fit_data(config, feed, plan, gaps)
-    old = None if seen is None else _old(config, plugins, plan, seen.champion, past, gaps)
+    old = None if seen is None or alone else _old(config, plugins, plan, seen.champion, past, gaps)
     refit = seen is not None and seen.decision.action == "refit"
     options = _options(config, plugins, data.valid, past)
     journal = stores.journal(plan, refit, past, None if old is None else (old.learning_rate, old.schedule))
@@ -373,6 +375,7 @@ def _options(config: Config, plugins: Plugins, valid: Rows, past: Past) -> Searc
         earlier=past.trials,
         budget=Budget(asked.budget.fits, asked.budget.steps, asked.budget.seconds),
         elapsed=lambda: time.perf_counter() - began,
+        progress=plugins.tell,
     )
 
 
@@ -471,6 +474,15 @@ def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result
             fix="choose another [metric] name, widen [window] holdout, or check the label column",
         )
     return judgement
+
+
+def holdout_loss(
+    config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report | None, candidate: Candidate
+) -> float:
+    """The user's metric, as a loss, of one model on the holdout."""
+    gaps = () if seen is None else excused(seen.facts.faults)
+    rows = Feed(config, plugins.feeds, plan.as_of).rows(plan.contract, plan.holdout, gaps).labelled()
+    return _users_loss(config, rows)(_scorer(config, stores, plugins.family.name)(candidate, rows))
 
 
 def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate | None, Rows], np.ndarray]:

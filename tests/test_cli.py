@@ -412,7 +412,7 @@ AWAY = '[mlflow]\ntracking_uri = "http://127.0.0.1:9"\n[gates]'
         (lambda folder: (folder / "retune.toml").unlink(), 2, "config", "retune.toml"),
         (change("[data]", "[data"), 2, "config", "line 5"),
         (change('task = "regression"', 'tusk = "regression"'), 2, "config", "did you mean 'task'"),
-        (change("points = 3", 'points = 3\nstrategy = "gird"'), 2, "plugins", "did you mean 'grid'"),
+        (change('strategy = "grid"', 'strategy = "gird"'), 2, "plugins", "did you mean 'grid'"),
         (change("[model]", '[model]\nfamily = "xgb"'), 2, "plugins", "installed: ['lightgbm'"),
         (lambda folder: (folder / "rows.parquet").rename(folder / "row.parquet"), 3, "data", "'row.parquet'"),
         (change('label = "y"', 'label = "yy"'), 3, "data", "near it: ['y'"),
@@ -444,7 +444,7 @@ def test_check_on_a_sound_folder_says_ok_and_makes_nothing(cli: Cli, fresh: Path
 
 
 def test_several_problems_are_told_at_once(cli: Cli, fresh: Path) -> None:
-    change("points = 3", 'points = 3\nstrategy = "gird"')(fresh)
+    change('strategy = "grid"', 'strategy = "gird"')(fresh)
     corrupt_ledger(fresh)
     found = cli("check", "--json")
     assert [p["code"] for p in found.json["problems"]] == ["plugins", "ledger"]

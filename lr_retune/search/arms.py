@@ -69,7 +69,8 @@ def run(
     fixed = row(fits, Named(family.default_rate), "fixed", rows, options)
 
     eligible = strategy is not None and inside(family.default_rate, user_range)
-    new = _new(fits, [*found, *fixed.parts] if eligible else found, options)
+    last = 1 + fixed.trial.number
+    new = _new(fits, [*found, *fixed.parts] if eligible else found, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
     proof = None if new is None or rival is None else proved(family, data, options, new, rival)
     challenger = new if proof is None or proof.holds else rival
@@ -79,7 +80,7 @@ def run(
     arms = {"challenger": challenger, "control": control, "fixed": fixed}
     work = {"search": found, "control": [] if control is None else control.alone, "fixed": fixed.alone}
     return Arms(
-        trials=_advised([trial for trial, _ in [*rows, *fixed.alone]], options),
+        trials=_advised([trial for trial, _ in [*rows, *fixed.alone, *_made_up(new, last)]], options),
         models={name: arm.made(fits) for name, arm in arms.items() if arm is not None and arm.complete}
         | ({} if before is None else {"old_rows": before}),
         repeats={} if proof is None else proof.made,
@@ -91,15 +92,20 @@ def run(
     )
 
 
-def _new(fits: Live, new: Sequence[Found], options: SearchOptions) -> Arm | None:
-    """What the search found, in the form that was asked for."""
+def _new(fits: Live, new: Sequence[Found], number: int, options: SearchOptions) -> Arm | None:
+    """What the search found, in the form that was asked for; an average is a trial of its own."""
     first = best(new)
     if first is None:
         return None
     parts = together(new) if options.answer == "average" else []
     if len(parts) < 2:
         return Arm(first[0], (first,))
-    return averaged(fits, parts, 1 + max(trial.number for trial, _ in new), options)
+    made = averaged(fits, parts, number, options)
+    return replace(made, trial=replace(made.trial, role="candidate", cost=Cost()))
+
+
+def _made_up(new: Arm | None, number: int) -> list[Found]:
+    return new.alone if new is not None and new.trial.number == number else []
 
 
 def _cost(work: Mapping[str, Sequence[Found]], before: Made | None, more: Mapping[str, Cost]) -> dict[str, Cost]:

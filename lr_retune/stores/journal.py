@@ -27,10 +27,13 @@ class Journal:
     def __init__(self, path: Path | None, key: str) -> None:
         self._path = path
         self._known = {} if path is None else _read(path, key)
-        if path is not None and not self._known:
+        if path is not None:  # written anew: nothing may follow a torn line
             with suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(canonical({"search": key}) + "\n", encoding="utf-8")
+                lines = [canonical({"search": key}), *map(canonical, self._known.values())]
+                new = path.with_suffix(".new")
+                new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                new.replace(path)
 
     def recall(self, number: int, learning_rate: float, schedule: str, role: Role) -> Trial | None:
         """The trial if it was finished before."""
