@@ -308,6 +308,12 @@ class Search(Section):
     budget: SearchBudget = SearchBudget()
     jobs: int = Field(default=1, ge=1)  # trials at a time, where a strategy knows its rates beforehand
 
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.jobs > 1 and (self.budget.steps or self.budget.seconds):
+            raise ValueError("a budget of steps or seconds needs jobs = 1: what is left is known only after each trial")
+        return self
+
 
 class Policy(Section):
     """When something is worth doing."""

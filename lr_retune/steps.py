@@ -291,7 +291,8 @@ def tune(
 ) -> TuneResult:
     """Search (or refit) on train and valid; the control arm and the fixed rate always run.
 
-    ``seen`` is None for a first model: there is no old rate, and the search alone decides. So it does ``alone``.
+    ``seen`` is None for a first model: there is no old rate, and the search alone decides. So it does ``alone``,
+    where not even the fixed rate may take its place.
     """
     started = time.process_time(), time.perf_counter()
     feed = Feed(config, plugins.feeds, plan.as_of)
@@ -305,7 +306,8 @@ def tune(
     if config.search.jobs > 1:
         options = side_by_side(plugins.family, data, options, config.search.jobs)
     strategy = None if refit else plugins.strategy
-    arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=_user_range(config))
+    walls = _user_range(config)
+    arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=walls, fixed_counts=not alone)
     golden = _golden(config, feed, plan)
 
     def save(made: tuple[Trial, FittedModel]) -> Candidate:

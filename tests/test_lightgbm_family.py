@@ -316,3 +316,28 @@ def test_extreme_and_constant_features_give_finite_scores(value: float) -> None:
     fits, handle, curve = fitted(replace(data, train=replace(data.train, x=x)))
     assert np.isfinite(curve).all()
     assert np.isfinite(fits.finish(handle, 10).predict(x)).all()
+
+
+def test_a_schedule_by_name_is_the_fit_whose_rate_is_changed_by_hand() -> None:
+    fits = LightGBM({"num_leaves": 4}, 1).start(toy_data(), seed=0)
+    named, steered = fits.add(0.2, "plateau(3,5)"), fits.add(0.2)
+    by_name = fits.advance([named], 2)[0].tolist() + fits.advance([named], 6)[0].tolist()
+    by_hand = []
+    for rate, rounds in ((0.2, 3), (0.1, 2), (0.05, 3)):
+        fits.set_rate(steered, rate)
+        by_hand += fits.advance([steered], rounds)[0].tolist()
+    assert by_name == by_hand
+    assert fits.finish(named, 7).files() == fits.finish(steered, 7).files()
+
+
+def test_a_schedule_that_has_come_down_to_nothing_grows_no_tree() -> None:
+    fits = LightGBM({"num_leaves": 4}, 1).start(toy_data(), seed=0)
+    handle = fits.add(0.2, "cosine(6)")
+    assert len(fits.advance([handle], 20)[0]) == 6
+
+
+@pytest.mark.parametrize("schedule", ["optimal", "adaptive(3)", "plateu(3)", "step(0,2)"])
+def test_a_schedule_that_trees_cannot_follow_is_refused(schedule: str) -> None:
+    fits = LightGBM({"num_leaves": 4}, 1).start(toy_data(), seed=0)
+    with pytest.raises(ConfigError):
+        fits.add(0.2, schedule)

@@ -9,8 +9,9 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from lr_retune import schedules
 from lr_retune.errors import ConfigError, DataError, IntegrityError, RetuneError
-from lr_retune.families.checks import check_constant, check_rate, check_rows, constant_loss
+from lr_retune.families.checks import check_rate, check_rows, constant_loss
 from lr_retune.families.lightgbm_params import NOT_NEGATIVE, checked, complete
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range
 
@@ -89,6 +90,7 @@ class BoosterFits:
         self._params = dict(params)
         self._data = data
         self._boosters: dict[int, lgb.Booster] = {}
+        self._shapes: dict[int, tuple[schedules.Schedule, float]] = {}  # of fits whose rate changes, with its start
         self._started = 0
         # Neutral names: LightGBM refuses the special characters of JSON; the contract keeps the real ones.
         names = [f"f{i}" for i in range(data.train.x.shape[1])]
@@ -113,14 +115,16 @@ class BoosterFits:
         return constant_loss(self._data)
 
     def add(self, learning_rate: float, schedule: str = "constant") -> int:
-        """Start a fit; raises ConfigError for a rate that is no step, or a rate that is not constant."""
+        """Start a fit; raises ConfigError for a rate that is no step, or a schedule that trees cannot follow."""
         check_rate(learning_rate)
-        check_constant(schedule, "lightgbm")
+        shape = _followed(schedule)
         with _translated(ConfigError, f"LightGBM refuses the rate {learning_rate:g}"):
             booster = self.booster(learning_rate)
         handle = self._started
         self._started += 1
         self._boosters[handle] = booster
+        if shape is not None:
+            self._shapes[handle] = (shape, learning_rate)
         return handle
 
     def booster(self, learning_rate: float) -> lgb.Booster:
@@ -131,16 +135,28 @@ class BoosterFits:
     def advance(self, which: Sequence[int], steps: int) -> list[np.ndarray]:
         """Grow ``steps`` more trees per fit; shorter where no leaf can be split any more."""
         with np.errstate(all="ignore"), _translated(DataError, "LightGBM cannot train on these rows"):
-            return [self._grow(self._boosters[handle], steps) for handle in which]
+            return [self._grow(handle, steps) for handle in which]
 
-    def _grow(self, booster: lgb.Booster, steps: int) -> np.ndarray:
+    def _grow(self, handle: int, steps: int) -> np.ndarray:
         curve: list[float] = []
+        booster = self._boosters[handle]
         look = self._observer(curve)
-        for _ in range(steps):
+        for rate in self._rates(handle, steps):
+            if rate == 0:  # a schedule that has come to its end
+                break
+            if rate is not None:
+                booster.reset_parameter({"learning_rate": rate})
             if booster.update():
                 break
             booster.eval_valid(look)
         return np.array(curve, dtype=np.float64)
+
+    def _rates(self, handle: int, steps: int) -> list[float | None]:
+        """The rate of each of the next rounds; None: as it is."""
+        if handle not in self._shapes:
+            return [None] * steps
+        done = self._boosters[handle].current_iteration() + np.arange(steps)
+        return list(map(float, schedules.rates(*self._shapes[handle], done, per_epoch=1)))
 
     def _observer(self, curve: list[float]) -> Callable[[np.ndarray, Any], tuple[str, float, bool]]:
         y, loss = self._data.valid.y, self._data.curve_loss
@@ -155,6 +171,7 @@ class BoosterFits:
     def set_rate(self, which: int, learning_rate: float) -> None:
         """Shrink by another rate from the next tree on."""
         check_rate(learning_rate)
+        self._shapes.pop(which, None)
         self._boosters[which].reset_parameter({"learning_rate": learning_rate})
 
     def score(self, which: int, steps: int) -> np.ndarray:
@@ -208,6 +225,15 @@ class BoosterModel:
     def files(self) -> dict[str, bytes]:
         """LightGBM's native text."""
         return {MODEL_FILE: self._text}
+
+
+def _followed(schedule: str) -> schedules.Schedule | None:
+    """How the rate changes from round to round; None where it does not."""
+    found = schedules.parse(schedule)
+    if found.name in ("optimal", "adaptive"):
+        why = "it belongs to gradient descent: it follows the penalty, or divides by 5 where an epoch brings nothing"
+        raise ConfigError(f"boosted trees have no schedule {schedule!r}", why=why, fix="see [search] schedules")
+    return None if found.name == "constant" else found
 
 
 def _check_data(data: FitData, params: Mapping[str, Any]) -> None:

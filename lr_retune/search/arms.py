@@ -34,6 +34,7 @@ def run(
     strategy: Strategy | None,
     old: Named | None,
     user_range: Range | None,
+    fixed_counts: bool = True,
 ) -> Arms:
     """Search, fit the two permanent rows on the same binned data, and name the challenger.
 
@@ -51,6 +52,8 @@ def run(
         The rate in production; None before there is a champion.
     user_range
         The user's walls; None where he set none.
+    fixed_counts
+        Whether the fixed rate may be the challenger of a search.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def run(
     rows = found if control is None else [*found, *control.alone]
     fixed = row(fits, Named(family.default_rate), "fixed", rows, options)
 
-    eligible = strategy is not None and inside(family.default_rate, user_range)
+    eligible = fixed_counts and strategy is not None and inside(family.default_rate, user_range)
     last = 1 + fixed.trial.number
     new = _new(fits, [*found, *fixed.parts] if eligible else found, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None

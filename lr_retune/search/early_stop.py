@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lr_retune import schedules
 from lr_retune.errors import RetuneError
 from lr_retune.records import Cost, Fits, Role, SearchOptions, Trial, TrialState
 
@@ -70,6 +71,7 @@ def fit(
         return known, fits.add(learning_rate, schedule) if known.state == "complete" else NO_FIT
     try:
         handle = fits.add(learning_rate, schedule)
+        options = replace(options, patience=schedules.patience(schedule, options.patience))
         curve, ended, missed = _train(fits, handle, options, bars)
         trained = len(curve)
         curve, state, note = _state(curve, ended, fits.baseline, options, missed)
