@@ -307,11 +307,12 @@ class Search(Section):
     patience: int | None = Field(default=None, ge=1)  # steps; None: the family's, 50 rounds or 5 epochs
     budget: SearchBudget = SearchBudget()
     jobs: int = Field(default=1, ge=1)  # trials at a time, where a strategy knows its rates beforehand
+    dask: str | None = None  # address of a scheduler whose workers train them instead
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
-        if self.jobs > 1 and (self.budget.steps or self.budget.seconds):
-            raise ValueError("a budget of steps or seconds needs jobs = 1: what is left is known only after each trial")
+        if (self.jobs > 1 or self.dask) and (self.budget.steps or self.budget.seconds):
+            raise ValueError("a budget of steps or seconds needs jobs = 1 and no dask: it is counted after each trial")
         return self
 
 

@@ -394,9 +394,8 @@ def _lines(title: str, sight: Sight, data: dict[str, str]) -> list[str]:
         *_keys("metric", name=(metric, "what good means; the gate compares it")),
         *_keys(
             "search",
-            strategy=("grid", "how learning rates are tried"),
-            points=(10, "learning rates to try"),
-            learning_rate=({"low": 0.01, "high": 0.3}, "never beyond these"),
+            strategy=("auto", "bracket for trees, kpass for linear models; or grid, random, halving, optuna, …"),
+            effort=("balanced", "or fast, thorough"),
         ),
         *_keys(
             "policy",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lr_retune import average, encoding
-from lr_retune.config import Config, Model
+from lr_retune.config import Config, Model, resolve_secret
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze
 from lr_retune.data.ticks import edges, shift, tick_start
@@ -303,8 +303,10 @@ def tune(
     options = _options(config, plugins, data.valid, past)
     journal = stores.journal(plan, refit, past, None if old is None else (old.learning_rate, old.schedule))
     options = replace(options, recall=journal.recall, remember=journal.remember)
-    if config.search.jobs > 1:
-        options = side_by_side(plugins.family, data, options, config.search.jobs)
+    if config.search.dask is not None:
+        options = side_by_side(plugins.family, data, options, dask=resolve_secret(config.search.dask, config.root))
+    elif config.search.jobs > 1:
+        options = side_by_side(plugins.family, data, options, jobs=config.search.jobs)
     strategy = None if refit else plugins.strategy
     walls = _user_range(config)
     arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=walls, fixed_counts=not alone)

@@ -10,6 +10,7 @@ import pytest
 
 from lr_retune import average
 from lr_retune.config import Config, load_config
+from lr_retune.errors import DependencyError
 from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.records import Budget, Cost, FitData, Fits, Range, Rows, SearchOptions, Trial
@@ -133,7 +134,7 @@ def test_an_average_answers_with_the_mean_of_its_parts_and_comes_back_from_its_f
     fits = LightGBM({"num_leaves": 4}, 1).start(rows, seed=0)
     parts = []
     for rate, schedule in average.parts(trial.schedule):
-        one = next(t for t in found.trials if (t.learning_rate, t.schedule, t.role)[:2] == (rate, schedule) and t.state == "complete")
+        one = next(t for t in found.trials if (t.learning_rate, t.schedule) == (rate, schedule) and t.loss is not None)
         handle = fits.add(rate)
         fits.advance([handle], one.steps)
         parts.append(fits.finish(handle, one.steps).predict(rows.valid.x))
@@ -278,6 +279,27 @@ def test_trials_side_by_side_give_the_answer_of_one_after_the_other(
     assert together.trials == alone.trials
     assert together.models["challenger"][1].files() == alone.models["challenger"][1].files()
     assert together.cost["again"].fits == 1  # the winner's fit lives in another process
+
+
+def test_workers_of_a_dask_scheduler_give_the_same_trials() -> None:
+    from distributed import LocalCluster
+
+    rows, family = data(), LightGBM({"num_leaves": 4}, 1)
+    alone = grid(family.start(rows, seed=0), options(rows))
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        asked = side_by_side(family, rows, options(rows), dask=cluster.scheduler_address)
+        found = grid(Live(family.start(rows, seed=0)), asked)
+    assert [trial for trial, _ in found] == [trial for trial, _ in alone]
+
+
+def test_a_dask_scheduler_that_is_away_is_a_service_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lr_retune.search.ahead.PATIENCE", 0.5)
+    rows, family = data(), LightGBM({"num_leaves": 4}, 1)
+    asked = side_by_side(family, rows, options(rows), dask="tcp://127.0.0.1:9")
+    with pytest.raises(DependencyError, match="Dask scheduler is away"):
+        grid(family.start(rows, seed=0), asked)
 
 
 def test_a_linear_model_can_be_searched_side_by_side_too() -> None:
