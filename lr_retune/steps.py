@@ -51,9 +51,11 @@ from lr_retune.records import (
     plain,
 )
 from lr_retune.report.plots import curves_plot, rate_plot, series_plot
+from lr_retune.report.range_plot import range_plot
 from lr_retune.search.ahead import side_by_side
 from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
+from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
@@ -429,11 +431,15 @@ def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
     """What a person looks at first: loss against rate, curves, and production's ticks."""
     chosen = None if result.challenger is None else result.challenger.learning_rate
     promised = seen.champion.promised if seen.facts.loss is None else seen.facts.loss.promised
-    return {
-        "learning_rate.svg": rate_plot(result.trials, chosen, seen.champion.learning_rate),
-        "curves.svg": curves_plot(result.trials, result.step_unit),
+    fitted = [trial for trial in result.trials if not trial.schedule.startswith("range(")]
+    found = {
+        "learning_rate.svg": rate_plot(fitted, chosen, seen.champion.learning_rate),
+        "curves.svg": curves_plot(fitted, result.step_unit),
         "production_loss.svg": series_plot(seen.facts.ticks, promised),
     }
+    if sweeps := swept(result.trials):
+        found["range_test.svg"] = range_plot(sweeps, chosen)
+    return found
 
 
 def _foreign(plugins: Plugins, contract: Contract) -> dict[str, Any]:

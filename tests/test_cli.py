@@ -560,3 +560,20 @@ def test_a_terminal_that_lacks_a_letter_gets_another(home: Path) -> None:
     done = python(code, "explain", decision_of(home), PYTHONIOENCODING="iso8859-5")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\xb7" in done.stdout
+
+
+def test_all_strategies_are_compared_beside_the_old_rate_and_the_fixed_one(cli: Cli, home: Path) -> None:
+    answer = cli("search", "--strategy", "all", "--as-of", "2024-04-17", "--json")
+    assert answer.code == 0, answer.err
+    rows = {row["strategy"]: row for row in answer.json["strategies"]}
+    assert next(iter(rows)) == "bracket"
+    assert "kpass" not in rows  # it belongs to the other family
+    assert {"grid", "random", "halving", "optuna", "plateau", "range_test", "fixed 0.05"} < set(rows)
+    assert [name for name in rows if name.startswith("keep ")] == [list(rows)[-1]]
+    for row in rows.values():
+        assert row["note"] or (row["best"]["loss"] > 0 and row["later_loss"] > 0)
+    spent = rows["grid"]["cost"]["steps"]
+    assert 0 < rows["fixed 0.05"]["cost"]["steps"] < spent
+    table = cli("search", "--strategy", "all", "--as-of", "2024-04-17").out
+    assert "later loss" in table
+    assert "bracket" in table

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 from lr_retune.errors import ConfigError, DependencyError
 from lr_retune.records import Family, FitData, Role, SearchOptions, Trial
@@ -59,7 +60,7 @@ def side_by_side(
 
 @contextmanager
 def _workers(dask: str | None) -> Iterator[None]:
-    """The own processes of joblib processes, or the workers of a scheduler."""
+    """Processes of this machine, or the workers of a scheduler."""
     if dask is None:
         yield
         return
@@ -67,7 +68,7 @@ def _workers(dask: str | None) -> Iterator[None]:
     from joblib import parallel_config
 
     try:
-        client = Client(dask, timeout=PATIENCE, set_as_default=False)
+        client: Any = Client(dask, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except OSError as error:
         why = f"no answer from {dask} within {PATIENCE} s"
         fix = "start it, or leave out [search] dask"
