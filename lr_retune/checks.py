@@ -69,14 +69,14 @@ def blocking(code: str, error: RetuneError) -> Found:
 
 
 def _plugins(config: Config, _as_of: datetime) -> Iterator[Found]:
-    from lr_retune.plugins import Group, find, load_family
+    from lr_retune.plugins import Group, find
 
     feeds = [feed for feed in (config.data, config.labels, config.predictions) if feed is not None and feed.given]
     asked: list[tuple[Group, str]] = [("sources", feed.source) for feed in feeds]
     asked += [("strategies", s) for s in [config.search.strategy] if s != "auto"]
     asked += [*(("gates", name) for name in config.gates.names)]
     looks: list[tuple[str, Callable[[], Any]]] = [(name, partial(find, group, name)) for group, name in asked]
-    looks.append((config.model.family, partial(load_family, config.model)))  # it refuses parameters it does not know
+    looks.append((config.model.family, partial(_family, config)))
     for name, look in looks:
         try:
             look()
@@ -84,6 +84,13 @@ def _plugins(config: Config, _as_of: datetime) -> Iterator[Found]:
             yield blocking("plugins", error)
         except (ImportError, OSError) as error:  # a library that is there and does not load, such as without libgomp
             yield blocking("plugins", _unloadable(name, error))
+
+
+def _family(config: Config) -> None:
+    """It refuses parameters it does not know, and schedules that its strategy would not try."""
+    from lr_retune.plugins import load_family, strategy_of
+
+    strategy_of(config, load_family(config.model))
 
 
 def _unloadable(name: str, error: Exception) -> DependencyError:

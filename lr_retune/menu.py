@@ -9,7 +9,7 @@ from datetime import datetime
 from lr_retune import steps
 from lr_retune.config import Config
 from lr_retune.errors import ConfigError
-from lr_retune.plugins import find, installed, load_plugins
+from lr_retune.plugins import CONSTANT, find, installed, load_plugins
 from lr_retune.records import Candidate, Cost, Decision, Family, TuneResult
 from lr_retune.retune import prepared
 from lr_retune.stores.promotion import Stores
@@ -51,7 +51,8 @@ def compare(
     rows: list[Row] = []
     fixed: Row | None = None
     for name in _names(plugins.family):
-        changed = config.model_copy(update={"search": config.search.model_copy(update={"strategy": name})})
+        asked = {"strategy": name} | ({"schedules": None} if name in CONSTANT else {})
+        changed = config.model_copy(update={"search": config.search.model_copy(update=asked)})
         tell(name)
         try:
             mine = replace(plugins, strategy=find("strategies", name))

@@ -12,7 +12,10 @@ from typing import Any, Literal
 from lr_retune.config import Config, Model
 from lr_retune.errors import ConfigError
 from lr_retune.records import Family, Feeds, Gate, Strategy
+from lr_retune.schedules import parse
 
+# They try constant rates only; a plug-in's strategy is asked to say so itself.
+CONSTANT = frozenset({"bracket", "fixed", "grid", "halving", "optuna", "plateau", "random", "range_test"})
 Group = Literal["sources", "families", "strategies", "gates", "transforms", "schedulers"]
 
 
@@ -66,9 +69,21 @@ def load_family(model: Model, name: str | None = None) -> Family:
 
 
 def strategy_of(config: Config, family: Family) -> str:
-    """The strategy that is asked for, or the family's own."""
-    asked = config.search.strategy
-    return family.default_strategy if asked == "auto" else asked
+    """The strategy that is asked for, or the family's own.
+
+    Raises
+    ------
+    ConfigError
+        If schedules are asked for that it would pass over in silence.
+    """
+    asked, schedules = config.search.strategy, config.search.schedules or []
+    name = family.default_strategy if asked == "auto" else asked
+    for text in schedules:
+        if str(parse(text)) != "constant" and name in CONSTANT:
+            why = f"strategy {name} tries constant rates only"
+            fix = 'leave out [search] schedules; for family = "sgd", strategy kpass races them'
+            raise ConfigError(f"schedule {text!r} would not be tried", why=why, fix=fix)
+    return name
 
 
 def load_feeds(config: Config) -> Feeds:

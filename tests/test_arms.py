@@ -10,7 +10,7 @@ import pytest
 
 from lr_retune import average
 from lr_retune.config import Config, load_config
-from lr_retune.errors import DependencyError
+from lr_retune.errors import ConfigError, DependencyError
 from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.records import Budget, Cost, FitData, Fits, Range, Rows, SearchOptions, Trial
@@ -335,3 +335,23 @@ def test_who_watches_is_told_of_each_trial(tmp_path: Path) -> None:
     search_only(config, Stores.in_memory(config), day(100), plugins=load_plugins(config, told.append))
     assert len(told) == 3  # the fixed rate is the smallest of the grid
     assert told[0].startswith("rate 0.3: complete")
+
+
+@pytest.mark.parametrize(
+    ("family", "strategy", "schedules", "told"),
+    [
+        ("lightgbm", "auto", ["cosine(12)"], "strategy bracket tries constant rates only"),
+        ("sgd", "grid", ["constant", "one_cycle"], "strategy grid tries constant rates only"),
+        ("sgd", "auto", ["one_cicle"], "did you mean 'one_cycle'"),
+    ],
+)
+def test_a_schedule_that_nobody_would_try_is_refused(
+    tmp_path: Path, family: str, strategy: str, schedules: list[str], told: str
+) -> None:
+    from lr_retune.plugins import load_plugins
+
+    config = load_config(world(tmp_path), environ={})
+    search = config.search.model_copy(update={"strategy": strategy, "schedules": schedules})
+    model = config.model.model_copy(update={"family": family, "params": {}})
+    with pytest.raises(ConfigError, match=told):
+        load_plugins(config.model_copy(update={"search": search, "model": model}))
