@@ -20,6 +20,7 @@ from lr_retune.errors import ConfigError
 
 CUT = 5.0  # what scikit-learn's adaptive divides by
 LEAST = 1e-6  # below it, scikit-learn's adaptive ends
+NOTHING = 1e-3  # share of eta0 at which a rate that comes down without end is given up
 LOW = 0.1  # share of eta0 that a triangle starts from
 WARM, START, END = 0.3, 1 / 25, 1 / 25 / 1e4  # one_cycle: share of its way up, first and last share of eta0
 
@@ -44,10 +45,15 @@ class Schedule:
     __repr__ = __str__
 
     @property
+    def end(self) -> int | None:
+        """Epochs until next to nothing is left of its rate and the fit is over; None: it goes on."""
+        end = _KINDS[self.name].end
+        return None if end is None else end(self.args)
+
+    @property
     def horizon(self) -> int | None:
-        """Epochs until its rate has come down and the fit is over; None: it goes on."""
-        horizon = _KINDS[self.name].horizon
-        return None if horizon is None else horizon(self.args)
+        """The end, where a fit is good only there, since its rate rises or stays high on the way."""
+        return self.end if _KINDS[self.name].waits else None
 
 
 # ── formulas ──────────────────────────────────────────────────────────────────────────────────────
@@ -111,6 +117,10 @@ def _power(value: float) -> bool:
     return 0 < value <= 4
 
 
+def _first(args: Sequence[float]) -> int:
+    return int(args[0])
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """What a name stands for."""
@@ -119,7 +129,8 @@ class _Kind:
     defaults: tuple[float, ...] | None = None  # None: it takes no argument
     law: str = ""
     holds: tuple[Callable[[float], bool], ...] = ()
-    horizon: Callable[[Sequence[float]], int] | None = None
+    end: Callable[[Sequence[float]], int] | None = None
+    waits: bool = False  # for its end
 
 
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
@@ -128,20 +139,38 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "invscaling": _Kind(_ones, (0.25,), "(power), above 0 and at most 4", (_power,)),
         "optimal": _Kind(_ones),
         "adaptive": _Kind(_ones, (2,), "(epochs without gain), a whole number", (_whole,)),
-        "step": _Kind(_step, (4, 0.5), "(epochs, factor below 1)", (_whole, _share)),
-        "exponential": _Kind(_exponential, (4,), "(epochs of a halving)", (_whole,)),
-        "cosine": _Kind(_cosine, (12,), "(epochs)", (_whole,), lambda args: int(args[0])),
+        "step": _Kind(
+            _step,
+            (4, 0.5),
+            "(epochs, factor below 1)",
+            (_whole, _share),
+            lambda args: int(args[0]) * math.ceil(math.log(NOTHING) / math.log(args[1])),
+        ),
+        "exponential": _Kind(
+            _exponential,
+            (4,),
+            "(epochs of a halving)",
+            (_whole,),
+            lambda args: math.ceil(args[0] * -math.log2(NOTHING)),
+        ),
+        "cosine": _Kind(_cosine, (12,), "(epochs)", (_whole,), _first, waits=True),
         "warm_restarts": _Kind(
             _warm_restarts,
             (2, 2, 3),
             "(epochs of the first cycle, times, cycles)",
             (_whole, _whole, _whole),
             lambda args: int(sum(args[0] * args[1] ** cycle for cycle in range(int(args[2])))),
+            waits=True,
         ),
         "triangular": _Kind(
-            _triangular, (4, 3), "(epochs of a cycle, cycles)", (_whole, _whole), lambda args: int(args[0] * args[1])
+            _triangular,
+            (4, 3),
+            "(epochs of a cycle, cycles)",
+            (_whole, _whole),
+            lambda args: int(args[0] * args[1]),
+            waits=True,
         ),
-        "one_cycle": _Kind(_one_cycle, (12,), "(epochs)", (_whole,), lambda args: int(args[0])),
+        "one_cycle": _Kind(_one_cycle, (12,), "(epochs)", (_whole,), _first, waits=True),
         "plateau": _Kind(_plateau, (), "(epochs after which the rate was halved, rising)"),
     }
 )
@@ -289,6 +318,18 @@ def patience(schedule: Schedule | str, wanted: int) -> int:
     if found.name == "adaptive":
         return max(wanted, 2 * int(found.args[0]) + 1)
     return max(wanted, found.horizon or 0)
+
+
+def end(text: str) -> int | None:
+    """Epochs until a schedule's rate has come down to next to nothing; None: it goes on, or another family's text.
+
+    >>> end("one_cycle"), end("constant"), end("our_own")
+    (12, None, None)
+    """
+    try:
+        return parse(text).end
+    except ConfigError:
+        return None
 
 
 def adaptive_cuts(curve: Sequence[float], patience: int) -> tuple[int, ...]:

@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lr_retune.families.sgd import SGD
-from lr_retune.records import Cost, Range, SearchOptions, Trial, canonical
+from lr_retune.records import Budget, Cost, Range, SearchOptions, Trial, canonical
+from lr_retune.schedules import parse
+from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
 from lr_retune.search.choose import best
 from lr_retune.search.early_stop import fit
-from lr_retune.search.race import KEEP, MOST, PATIENCE, TIE, race
+from lr_retune.search.race import FIELDS, PATIENCE, TIE, race
 from lr_retune.testing import ToyFits, check_strategy, toy_data
 
 WIDE = Range(1e-6, 10.0)
+KEEP = FIELDS["balanced"].keep
 
 
 def options(space: Range = WIDE, *, max_steps: int = 2000, patience: int = 50, **more: object) -> SearchOptions:
@@ -129,22 +132,162 @@ def test_a_narrow_space_gets_fewer_rates_and_both_its_ends(space: Range, count: 
     assert {rates[0], rates[-1]} == {space.low, space.high}
 
 
-def test_16_10_6_and_3_go_on_and_those_left_behind_cost_no_more() -> None:
+@pytest.mark.parametrize(
+    ("effort", "first", "kept"),
+    [("fast", 29, [18, 12, 8, 5]), ("balanced", 29, [20, 16, 12, 8]), ("thorough", 57, [57, 44, 36, 28])],
+)
+def test_fewer_go_on_after_epochs_1_2_4_and_8_and_those_left_behind_cost_no_more(
+    effort: str, first: int, kept: list[int]
+) -> None:
     fits = DrawnFits(lambda rate: [3 - step / 100 + abs(math.log(rate / 0.01)) / 30 for step in range(40)])
-    trials = [trial for trial, _ in race(fits, options(max_steps=100))]
-    epochs = sorted(trial.cost.steps for trial in trials)
-    assert epochs == [1] * 13 + [2] * 6 + [4] * 4 + [8] * 3 + [40 + PATIENCE] * 3
-    assert [t.state for t in trials].count("pruned") == 13 + 6 + 4 + 3
-    assert all("went on" in trial.note for trial in trials if trial.state == "pruned")
-
-
-def test_the_race_asks_for_one_epoch_of_all_its_fits_at_a_time() -> None:
-    fits = DrawnFits(lambda rate: [3 - step / 100 + rate / 30 for step in range(20)])
     with mock.patch.object(fits, "advance", wraps=fits.advance) as advance:
-        race(fits, options())
+        trials = [trial for trial, _ in race(fits, options(max_steps=100, effort=effort))]
     asked = [len(call.args[0]) for call in advance.call_args_list]
-    assert asked[:9] == [29, 16, 10, 10, 6, 6, 6, 6, 3]
+    last = min(kept[3], FIELDS[effort].keep.get(16, 99))
+    assert asked == [first, kept[0], *[kept[1]] * 2, *[kept[2]] * 4, *[kept[3]] * 8, *[last] * (40 + PATIENCE - 16)]
     assert {call.args[1] for call in advance.call_args_list} == {1}
+    assert sum("went on" in trial.note for trial in trials) == first - last
+    assert sum(asked) == sum(trial.cost.steps for trial in trials)
+
+
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────
+class NamedFits(DrawnFits):
+    """Written losses per rate and schedule."""
+
+    def __init__(self, losses: Callable[[float, str], list[float]]) -> None:
+        super().__init__(lambda _rate: [])
+        self._by_name, self.names = losses, {}
+
+    def add(self, learning_rate: float, schedule: str = "constant") -> int:
+        handle = super().add(learning_rate, schedule)
+        self.names[handle] = schedule
+        return handle
+
+    def _step(self, handle: int) -> float:
+        known = self._by_name(self._rates[handle], self.names[handle])
+        loss = known[min(len(self.live[handle]), len(known) - 1)]
+        self.live[handle].append(loss)
+        return loss
+
+
+def valley(rate: float, way: str) -> list[float]:
+    """Best at .01, for a falling rate at .1 and lower there."""
+    centre, floor = (0.01, 1.0) if way == "constant" else (0.1, 0.9)
+    off = floor + abs(math.log10(rate / centre)) / 10
+    return [off + 1 / (step + 1) for step in range(30)]
+
+
+def test_other_schedules_are_tried_from_the_leaders_rate_up_and_a_better_one_wins() -> None:
+    fits = NamedFits(valley)
+    found = race(fits, options(max_steps=100, schedules=("exponential", "constant", "adaptive(2)")))
+    trials = [trial for trial, _ in found]
+    assert [t.schedule for t in trials[:29]] == ["exponential(4)"] * 29  # the user's first schedule scouts
+    found = race(fits := NamedFits(valley), options(max_steps=100, schedules=("constant", "exponential", "cosine(12)")))
+    trials = [trial for trial, _ in found]
+    assert [t.schedule for t in trials] == ["constant"] * 29 + ["exponential(4)"] * 10 + ["cosine(12)"] * 10
+    assert [t.number for t in trials] == list(range(49))
+    assert max(t.learning_rate for t in trials[29:]) == 1.0
+    assert min(t.learning_rate for t in trials[29:]) == pytest.approx(0.01 * 10**-0.25, rel=1e-5)
+    first = best(found)
+    assert first is not None
+    assert (first[0].schedule, first[0].learning_rate) == ("exponential(4)", 0.1)
+    assert list(fits.live) == [first[1]]
+    assert {t.cost.steps for t in trials if t.schedule == "cosine(12)"} == {12}
+
+
+@given(
+    ways=st.lists(
+        st.sampled_from(["constant", "optimal", "adaptive", "cosine(3)", "one_cycle(40)", "step", "plateau(2)"]),
+        min_size=1,
+        max_size=4,
+    ),
+    cap=st.integers(1, 30),
+    budget=st.none() | st.integers(1, 40),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40)
+def test_all_schedules_keep_the_walls_the_caps_and_the_book(
+    ways: list[str], cap: int, budget: int | None, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).uniform(0.8, 1.2, 50)
+    fits = NamedFits(lambda rate, way: (noise * (1 + len(way) / 100) / min(rate * 100, 1)).tolist())
+    limits = options(Range(1e-4, 1.0), max_steps=cap, schedules=tuple(ways), budget=Budget(fits=budget))
+    found = race(fits, limits)
+    trials = [trial for trial, _ in found]
+    assert sum((trial.cost for trial in trials), Cost()) == fits.work
+    assert budget is None or fits.work.fits <= budget
+    assert all(1e-4 <= t.learning_rate <= 1 and t.cost.steps <= cap for t in trials)
+    assert len({(t.learning_rate, t.schedule) for t in trials}) == len(trials)
+    for trial in trials:
+        horizon = parse(trial.schedule).horizon
+        assert horizon is None or trial.state != "complete" or trial.cost.steps == horizon
+        assert horizon is None or trial.cost.steps <= horizon
+    assert canonical(trials) == canonical([t for t, _ in race(NamedFits(fits._by_name), limits)])
+
+
+def test_a_schedule_that_cannot_come_to_its_end_is_left_out_with_a_word() -> None:
+    told: list[str] = []
+    limits = options(max_steps=12, schedules=("constant", "exponential(4)", "cosine(12)"), progress=told.append)
+    found = race(NamedFits(lambda _rate, _way: [2.0, 1.0]), limits)
+    assert {trial.schedule for trial, _ in found} == {"constant", "cosine(12)"}
+    assert told[0] == "exponential(4) is left out: it ends after 40 steps, max_steps is 12"
+    assert {t.schedule for t, _ in race(NamedFits(valley), replace(limits, schedules=("one_cycle",), max_steps=5))} == {
+        "one_cycle(12)"
+    }
+
+
+@given(most=st.integers(0, 600))
+def test_a_race_ends_with_its_budget(most: int) -> None:
+    fits = NamedFits(valley)
+    found = race(fits, options(schedules=("constant", "exponential"), budget=Budget(steps=most)))
+    assert fits.work.steps <= most
+    assert all("budget" in t.note for t, _ in found if t.state == "starved")
+    assert best(found) is not None or most < 400
+    clock = iter(range(1000))
+    timed = race(NamedFits(valley), options(budget=Budget(seconds=3), elapsed=lambda: float(next(clock))))
+    assert max(trial.cost.steps for trial, _ in timed) == 3
+
+
+def test_on_a_tie_the_schedule_that_the_user_named_first_wins() -> None:
+    found = race(NamedFits(lambda _rate, way: [2.0, 1.0 - 0.0005 * (way != "constant")]), options(Range(0.01, 0.1)))
+    assert best(found) is not None
+    ways = ("constant", "exponential(4)")
+    found = race(NamedFits(lambda _rate, way: [2.0, 1 - 5e-4 * (way != "constant")]), options(schedules=ways))
+    winner = best(found)
+    assert winner is not None
+    assert winner[0].schedule == "constant"
+    assert any("schedule is simpler" in trial.note for trial, _ in found)
+
+
+def test_a_rate_that_an_earlier_search_found_runs_too() -> None:
+    data = toy_data()
+    limits = replace(options(), loss=lambda s: data.curve_loss(data.valid.y, s))
+    cold = [t for t, _ in race(SGD({}, 1).start(data, seed=0), limits)]
+    old = Trial(0, "candidate", 0.0123, "constant", 0.5, 9, "complete", (), Cost())
+    warm = [t for t, _ in race(SGD({}, 1).start(data, seed=0), replace(limits, earlier=((old,),)))]
+    assert {t.learning_rate for t in warm} == {t.learning_rate for t in cold} | {0.0123}
+    few = replace(limits, earlier=((old,),), budget=Budget(fits=4))
+    assert len(race(SGD({}, 1).start(data, seed=0), few)) == 4
+    far = replace(old, learning_rate=99.0)
+    same = [t for t, _ in race(SGD({}, 1).start(data, seed=0), replace(limits, earlier=((old,), (far,))))]
+    assert canonical(same) == canonical(cold)
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_the_winner_of_a_race_over_schedules_is_refitted_from_its_name(task: str) -> None:
+    data = toy_data(task)
+    limits = replace(
+        options(Range(1e-3, 1.0)),
+        loss=lambda s: data.curve_loss(data.valid.y, s),
+        schedules=(*SGD.default_schedules, "one_cycle(8)", "invscaling"),
+    )
+    fits = SGD({}, 1).start(data, seed=0)
+    winner = best(race(fits, limits))
+    assert winner is not None
+    again = SGD({}, 1).start(data, seed=0)
+    handle = again.add(winner[0].learning_rate, winner[0].schedule)
+    assert again.advance([handle], len(winner[0].curve))[0].tolist() == list(winner[0].curve)
+    assert again.finish(handle, winner[0].steps).files() == fits.finish(winner[1], winner[0].steps).files()
 
 
 # ── verdicts ──────────────────────────────────────────────────────────────────────────────────────
@@ -202,11 +345,11 @@ def test_a_race_has_its_permanent_rows_like_any_search() -> None:
     """The champion's rate is one of the race's own: its fit is used again where the race ran it to its end."""
     data = toy_data()
     limits = replace(options(), loss=lambda s: data.curve_loss(data.valid.y, s))
-    first = run(SGD({}, 1), data, limits, strategy=race, champion_rate=None, user_range=None)
+    first = run(SGD({}, 1), data, limits, strategy=race, old=None, user_range=None)
     rate = first.models["challenger"][0].learning_rate
-    arms = run(SGD({}, 1), data, limits, strategy=race, champion_rate=rate, user_range=None)
+    arms = run(SGD({}, 1), data, limits, strategy=race, old=Named(rate), user_range=None)
     assert set(arms.models) == {"challenger", "control", "fixed"}
     assert arms.same_rate
     assert arms.cost["control"] == Cost()
     assert arms.models["control"][1] is arms.models["challenger"][1]
-    assert arms.cost["search"].fits == MOST
+    assert arms.cost["search"].fits == 29

@@ -218,7 +218,7 @@ def test_an_l1_penalty_leaves_the_columns_that_carry_nothing() -> None:
         ({"alhpa": 1e-4}, "did you mean 'alpha'"),
         ({"num_leaves": 7}, "no parameter 'num_leaves'"),
         ({"eta0": 0.1}, "searched"),
-        ({"learning_rate": "adaptive"}, "ignores most schedules"),
+        ({"learning_rate": "adaptive"}, "schedules"),
         ({"max_iter": 5}, "max_steps"),
         ({"tol": 1e-3}, "patience"),
         ({"early_stopping": True}, "shuffled rows"),

@@ -1,4 +1,4 @@
-"""Many rates in one pass over the rows: scikit-learn's plain SGD for K columns of weights, compiled by numba.
+"""One pass over the rows for K columns of weights: scikit-learn's plain SGD, compiled by numba.
 
 Each column takes the steps of ``_plain_sgd`` in sklearn/linear_model/_sgd_fast.pyx and _weight_vector.pyx, in the same
 order of operations, whatever columns run beside it. Compiled once per process, in about 2 CPU seconds.
@@ -7,24 +7,15 @@ order of operations, whatever columns run beside it. Compiled once per process, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from scipy import sparse
 
-from lr_retune.families.sgd_params import CLASSIFIER
-
-LOSSES = {"log_loss": 0, "modified_huber": 1, "squared_error": 2, "huber": 3, "epsilon_insensitive": 4}
-_BLOCK = 4  # columns whose sums are built together
-_SPARSE_PULL = 0.01  # SPARSE_INTERCEPT_DECAY
-_STEEPEST = 1e12  # MAX_DLOSS: slopes are clipped to it
-_LEAST_SCALE = 1e-9  # a smaller scale is multiplied out into its weights
+from lr_retune.families.sgd_passes import LEAST_SCALE, STEEPEST
 
 Code = TypeVar("Code", bound=Callable[..., Any])
-Weights = tuple[np.ndarray, np.ndarray]  # coef and intercept as scikit-learn shapes them
 
 
 def _compiled(function: Code) -> Code:
@@ -33,140 +24,41 @@ def _compiled(function: Code) -> Code:
     return cast(Code, numba.njit(nogil=True, error_model="numpy", cache=kept)(function))
 
 
-@dataclass(slots=True)
-class Column:
-    """One fit between epochs: its weights, and their average over all steps."""
-
-    coef: np.ndarray  # (2, n_columns)
-    intercept: np.ndarray  # (2,)
-
-
-class Kernel:
-    """One pass for all columns that have seen as many epochs.
-
-    Parameters
-    ----------
-    params
-        scikit-learn's parameters of the estimator, without the rate.
-    width
-        Columns of the matrix.
-    """
-
-    def __init__(self, params: Mapping[str, Any], width: int) -> None:
-        penalty = params.get("penalty", "l2")
-        ratio = {"l1": 1.0, "elasticnet": params.get("l1_ratio", 0.15) or 0.0}.get(penalty, 0.0)
-        self._width = width
-        self._classes, self._sides = params["loss"] in CLASSIFIER, params["loss"] == "modified_huber"
-        self._shrinks, self._clips = penalty in ("l2", "elasticnet"), penalty in ("l1", "elasticnet")
-        self._alpha, self._l1 = float(params.get("alpha", 1e-4)), float(ratio)
-        self._pull = float(bool(params.get("fit_intercept", True)))
-        self._average = int(params.get("average", False))
-        loss = (LOSSES[params["loss"]], float(params.get("epsilon", 0.1)))
-        self._how = (*loss, self._shrinks, self._clips, self._average)
-
-    def column(self) -> Column:
-        """A fit that has learned nothing."""
-        return Column(np.zeros((2, self._width)), np.zeros(2))
-
-    def epoch(
-        self,
-        columns: Sequence[Column],
-        rates: Sequence[float],
-        rows: tuple[Any, np.ndarray, np.ndarray],
-        done: int,
-    ) -> list[Weights | None]:
-        """Teach each column the rows once more.
-
-        Parameters
-        ----------
-        columns, rates
-            The fits, which are changed, and their rates.
-        rows
-            A dense or CSR matrix of float64, labels (0 and 1 for classes) and weights, in the order they are taken.
-        done
-            Epochs that the columns have seen.
-
-        Returns
-        -------
-        list
-            Coefficients and intercept of each fit as an estimator would hold them; None where a weight is not
-            finite any more.
-        """
-        coef = np.zeros((2, -(-len(columns) // _BLOCK), self._width, _BLOCK))
-        for k, column in enumerate(columns):
-            coef[:, k // _BLOCK, :, k % _BLOCK] = column.coef
-        base = np.array([column.intercept for column in columns])
-        begun, count = base[:, 0].copy(), len(rows[1])
-        steps = self._steps(rates, self._pull * _SPARSE_PULL if sparse.issparse(rows[0]) else self._pull)
-        _epoch(self._cells(*rows), self._how, steps, coef, base, 1.0 + done * count)
-        for k, column in enumerate(columns):
-            column.coef, column.intercept = coef[:, k // _BLOCK, :, k % _BLOCK].copy(), base[k].copy()
-        averaged = int(0 < self._average <= (done + 1) * count)
-        found = [self._weights(column, averaged) for column in columns]
-        if averaged and self._classes:
-            # scikit-learn's classifier forgets the plain intercept between calls of partial_fit once it averages.
-            for column, intercept in zip(columns, begun, strict=True):
-                column.intercept[0] = intercept
-        return found
-
-    def _weights(self, column: Column, averaged: int) -> Weights | None:
-        """Only the plain weights are looked at, as in scikit-learn: an average of finite numbers is finite."""
-        if not (np.isfinite(column.coef[0]).all() and np.isfinite(column.intercept[0])):
-            return None
-        coef = column.coef[averaged].copy()
-        return coef[None] if self._classes else coef, column.intercept[averaged : averaged + 1].copy()
-
-    def _cells(self, x: Any, y: np.ndarray, weight: np.ndarray) -> tuple[Any, ...]:
-        """Where each row starts, the column of each cell (of one row, where all are alike), the cells, and so on."""
-        labels = np.where(y > 0, 1.0, -1.0) if self._sides else y
-        if sparse.issparse(x):
-            return x.indptr.astype(np.int64), x.indices.astype(np.int64), x.data, False, labels, weight
-        starts = np.arange(len(y) + 1) * self._width
-        return starts, np.arange(self._width), np.ascontiguousarray(x).ravel(), True, labels, weight
-
-    def _steps(self, rates: Sequence[float], pull: float) -> tuple[Any, ...]:
-        """What a step of each column is made of, and room to work in."""
-        rate = np.array(rates, dtype=np.float64)
-        shrink = np.maximum(0.0, 1.0 - (1.0 - self._l1) * rate * self._alpha)
-        scale = np.tile([1.0, 0.0, 1.0], (len(rate), 1))  # wscale, average_a, average_b
-        work = np.zeros((-(-len(rate) // _BLOCK), _BLOCK))  # scores, then steps
-        paid = np.zeros((len(rate), self._width if self._clips else 0))
-        return rate, shrink, self._l1 * rate * self._alpha, pull, work, scale, np.zeros_like(rate), paid
-
-
-# ── compiled ──────────────────────────────────────────────────────────────────────────────────────
 @_compiled
-def _epoch(rows: Any, how: Any, steps: Any, coef: Any, base: Any, t: float) -> None:
+def walk(rows: Any, order: Any, how: Any, steps: Any, coef: Any, base: Any, t: float) -> None:
+    """Take one step per row and column; ``coef``, ``base`` and the rates used are written."""
     starts, places, cells, dense, labels, weights = rows
-    kind, epsilon, shrinks, clips, average = how
-    rate, shrink, owes, pull, work, scale, owed, paid = steps
-    for row in range(len(labels)):
+    kind, epsilon, alpha, l1, shrinks, clips, average = how
+    eta0, shapes, which, used, pull, work, scale, owed, paid = steps
+    for place in range(len(order)):
+        row = order[place]
         low, high = starts[row], starts[row + 1]
         here, values = places[0 if dense else low :], cells[low:high]
         _dot(work, here, values, coef[0])
-        for k in range(len(rate)):
-            score = work[k // _BLOCK, k % _BLOCK] * scale[k, 0] + base[k, 0]
+        for k in range(len(eta0)):
+            rate = eta0[k] * shapes[which[k], place]
+            used[k, 0 if place == 0 else 1] = rate
+            score = work[k] * scale[0, k] + base[k, 0]
             slope = _slope(kind, epsilon, labels[row], score)
-            update = -rate[k] * min(max(slope, -_STEEPEST), _STEEPEST) * weights[row]
+            update = -rate * min(max(slope, -STEEPEST), STEEPEST) * weights[row]
             if shrinks:
-                scale[k, 0] *= shrink[k]
-                if scale[k, 0] < _LEAST_SCALE:
-                    _multiply_out(coef[:, k // _BLOCK, :, k % _BLOCK], scale[k], average)
-            work[k // _BLOCK, k % _BLOCK] = update / scale[k, 0]
+                scale[0, k] *= max(0.0, 1.0 - (1.0 - l1) * rate * alpha)
+                if scale[0, k] < LEAST_SCALE:
+                    _multiply_out(coef[:, :, k], scale[:, k], average)
+            work[k] = update / scale[0, k]
             base[k, 0] += update * pull
+            owed[k] += l1 * rate * alpha
         _add(work, here, values, coef[0])
         if 0 < average <= t:
-            for k in range(len(rate)):
-                work[k // _BLOCK, k % _BLOCK] *= -scale[k, 1]
-                _average(t - average + 1, base[k], scale[k])
+            for k in range(len(eta0)):
+                work[k] *= -scale[1, k]
+                _average(t - average + 1, base[k], scale[:, k])
             _add(work, here, values, coef[1])
         if clips:
-            for k in range(len(rate)):
-                owed[k] += owes[k]
-                _clip(here, values, coef[0, k // _BLOCK, :, k % _BLOCK], scale[k, 0], owed[k], paid[k])
+            _clip(here, values, coef[0], scale, owed, paid)
         t += 1
-    for k in range(len(rate)):
-        _multiply_out(coef[:, k // _BLOCK, :, k % _BLOCK], scale[k], average)
+    for k in range(len(eta0)):
+        _multiply_out(coef[:, :, k], scale[:, k], average)
 
 
 @_compiled
@@ -192,28 +84,21 @@ def _slope(kind: int, epsilon: float, y: float, p: float) -> float:
 
 @_compiled
 def _dot(out: Any, places: Any, values: Any, coef: Any) -> None:
-    """Four sums at a time, written out: the compiler keeps them in registers only where they are no array."""
-    for g in range(len(coef)):
-        a = b = c = d = 0.0
-        for j in range(len(values)):
-            w, value = coef[g, places[j]], values[j]
-            a += w[0] * value
-            b += w[1] * value
-            c += w[2] * value
-            d += w[3] * value
-        out[g, 0], out[g, 1], out[g, 2], out[g, 3] = a, b, c, d
+    """Inner loops run over columns, which lie side by side: compiled to vectors without a change of order."""
+    for k in range(len(out)):
+        out[k] = 0.0
+    for j in range(len(values)):
+        w, value = coef[places[j]], values[j]
+        for k in range(len(out)):
+            out[k] += w[k] * value
 
 
 @_compiled
 def _add(by: Any, places: Any, values: Any, coef: Any) -> None:
-    for g in range(len(coef)):
-        a, b, c, d = by[g, 0], by[g, 1], by[g, 2], by[g, 3]
-        for j in range(len(values)):
-            w, value = coef[g, places[j]], values[j]
-            w[0] += value * a
-            w[1] += value * b
-            w[2] += value * c
-            w[3] += value * d
+    for j in range(len(values)):
+        w, value = coef[places[j]], values[j]
+        for k in range(len(by)):
+            w[k] += value * by[k]
 
 
 @_compiled
@@ -226,16 +111,17 @@ def _average(now: float, base: Any, scale: Any) -> None:
 
 
 @_compiled
-def _clip(places: Any, values: Any, w: Any, scale: float, owed: float, paid: Any) -> None:
+def _clip(places: Any, values: Any, coef: Any, scale: Any, owed: Any, paid: Any) -> None:
     """Truncated gradient of the L1 penalty, Tsuruoka, Tsujii and Ananiadou (2009)."""
     for j in range(len(values)):
-        f = places[j]
-        old = w[f]
-        if scale * old > 0.0:
-            w[f] = max(0.0, old - (owed + paid[f]) / scale)
-        elif scale * old < 0.0:
-            w[f] = min(0.0, old + (owed - paid[f]) / scale)
-        paid[f] += scale * (w[f] - old)
+        w, due = coef[places[j]], paid[places[j]]
+        for k in range(len(owed)):  # without branches, so that it is compiled to vectors
+            old, size = w[k], scale[0, k]
+            down, up = old - (owed[k] + due[k]) / size, old + (owed[k] - due[k]) / size
+            down, up = down if down > 0.0 else 0.0, up if up < 0.0 else 0.0
+            new = down if old > 0.0 else (up if old < 0.0 else old)
+            due[k] += size * (new - old)
+            w[k] = new
 
 
 @_compiled

@@ -11,13 +11,14 @@ from lr_retune.records import FitData
 
 CLASSIFIER = ("log_loss", "modified_huber")
 REGRESSOR = ("squared_error", "huber", "epsilon_insensitive")
+ALPHA = 1e-4  # scikit-learn's default
 _ALLOWED = ("alpha", "average", "class_weight", "epsilon", "fit_intercept", "l1_ratio", "loss", "penalty")
 _RATE = "the rate is searched: [search] learning_rate"
 _EPOCHS = "epochs are found by early stopping: [search] max_steps and patience"
 _NAMED_ELSEWHERE = {
     "eta0": _RATE,
-    "learning_rate": "the rate is constant over a fit, or changed by the search: partial_fit ignores most schedules",
-    "power_t": "it belongs to a schedule that is not used",
+    "learning_rate": "how the rate changes over a fit is searched: [search] schedules",
+    "power_t": 'it stands in the schedule: [search] schedules = ["invscaling(0.25)"]',
     "max_iter": _EPOCHS,
     "tol": _EPOCHS,
     "early_stopping": f"scikit-learn's own holds out shuffled rows, not later ones; {_EPOCHS}",

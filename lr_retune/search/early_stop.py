@@ -74,6 +74,7 @@ def fit(
         options = replace(options, patience=schedules.patience(schedule, options.patience))
         curve, ended, missed = _train(fits, handle, options, bars)
         trained = len(curve)
+        ended = ended or trained == schedules.end(schedule)
         curve, state, note = _state(curve, ended, fits.baseline, options, missed)
         steps = int(np.argmin(curve)) + 1 if len(curve) else 0
         loss = options.loss(fits.score(handle, steps)) if state == "complete" else None

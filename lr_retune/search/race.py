@@ -1,97 +1,158 @@
-"""Which rates are tried when all of them share each pass over the rows: many at first, fewer after epochs 1, 2, 4, 8.
+"""Which rates and schedules are tried when all share each pass over the rows: many at first, fewer after epochs 1 to 8.
 
-For linear models, and any family that advances many fits at about the price of one.
+For linear models, and any family that advances many fits at about the price of one. First one schedule is raced over
+all rates; its leader says where the others are worth a try: from its rate up, since a rate that comes down may begin
+higher.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lr_retune.errors import RetuneError
-from lr_retune.records import Cost, Fits, Range, SearchOptions, Trial, TrialState
-from lr_retune.search.early_stop import DIVERGED, NO_FIT
+from lr_retune.records import Effort, Fits, Range, SearchOptions, Trial
+from lr_retune.schedules import Schedule, parse
+from lr_retune.search.early_stop import NO_FIT
 from lr_retune.search.grid import rates
+from lr_retune.search.runner import Runner
 
-MOST = 29
-PER_DECADE = 4  # rates
-KEEP = {1: 16, 2: 10, 4: 6, 8: 3}  # epoch → fits that may go on
+DECADES = 7  # of the widest space; a wider one gets no more rates
 PATIENCE = 5  # epochs; a step of most families is less than that, so the user's is often longer
-TIE = 0.001  # share of the loss within which the smaller rate wins: valid cannot tell them apart, later rows could
+TIE = 0.001  # share of the loss within which the simpler fit wins: valid cannot tell them apart, later rows could
 
 
-@dataclass(slots=True)
-class _Runner:
-    """One rate in the race."""
+@dataclass(frozen=True, slots=True)
+class Field:
+    """How many run."""
 
-    number: int
-    rate: float
-    handle: int = NO_FIT
-    curve: list[float] = field(default_factory=list)
-    trained: int = 0  # epochs, one that ended the fit included
-    state: TrialState | None = None  # None: it runs
-    loss: float | None = None
-    note: str = ""
+    per_decade: int  # rates
+    keep: Mapping[int, int]  # epoch → fits of the first race that may go on
+    later: Mapping[int, int]  # the same for further schedules together
+    around: range  # where they begin, in rates above the leader's
 
-    @property
-    def lowest(self) -> float:
-        return min(self.curve, default=math.inf)
 
-    @property
-    def steps(self) -> int:
-        return self.curve.index(self.lowest) + 1 if self.curve else 0
-
-    def end(self, state: TrialState, note: str = "") -> None:
-        self.state, self.note = state, note
+FIELDS: Mapping[Effort, Field] = {
+    "fast": Field(4, {1: 18, 2: 12, 4: 8, 8: 5}, {16: 4}, range(0, 7, 2)),
+    "balanced": Field(4, {1: 20, 2: 16, 4: 12, 8: 8, 16: 4}, {16: 8}, range(-1, 9)),
+    "thorough": Field(8, {2: 44, 4: 36, 8: 28, 16: 14}, {24: 24}, range(-2, 19)),
+}
 
 
 def race(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
-    """Train up to 29 rates side by side and drop the slower ones; the last three are stopped early.
+    """Train many rates side by side and drop the slower ones; what is left is stopped early.
 
     ``options.points`` is not read; patience is 5 epochs at most. Losers are dropped from memory.
     """
-    runners = [_start(fits, number, rate) for number, rate in enumerate(_rates(options.space))]
-    for epoch in range(1, options.max_steps + 1):
-        running = _running(runners)
-        if not running:
-            break
-        _advance(fits, running)
-        for runner in running:
-            _look(runner, fits.baseline, min(options.patience, PATIENCE))
-        _thin(runners, KEEP.get(epoch, MOST), epoch, fits.baseline)
-        _drop(fits, [runner for runner in running if runner.state not in (None, "complete")])
-    for runner in _running(runners):
-        runner.end("starved", f"still improving after {len(runner.curve)} steps: raise max_steps")
-    _settle(fits, runners, options)
-    return [(_trial(runner, fits, options), runner.handle) for runner in runners]
+    ways = _ways(options)
+    size = FIELDS[options.effort]
+    runners = [_start(fits, number, rate, ways[0]) for number, rate in enumerate(_first(options, size))]
+    _run(fits, options, runners, _drops(ways[0], size.keep))
+    leader = min((r for r in runners if r.state in ("complete", "starved")), key=_place, default=None)
+    if leader is not None and len(ways) > 1:
+        around = _around(leader.rate, options.space, size)
+        wanted = [(rate, way) for way in ways[1:] for rate in (around if way.name != "optimal" else [leader.rate])]
+        room = None if options.budget.fits is None else max(options.budget.fits - len(runners), 0)
+        more = [_start(fits, n, rate, way) for n, (rate, way) in enumerate(wanted[:room], len(runners))]
+        _run(fits, options, more, size.later, sum(runner.trained for runner in runners))
+        runners += more
+    _settle(fits, runners, options, ways)
+    return [(runner.trial(fits.train_rows, options), runner.handle) for runner in runners]
 
 
-def _rates(space: Range) -> list[float]:
+# ── the field ─────────────────────────────────────────────────────────────────────────────────────
+def _ways(options: SearchOptions) -> list[Schedule]:
+    """The user's schedules, one that can scout first; those that cannot come to their end are left out."""
+    every = sorted(dict.fromkeys(map(parse, options.schedules)), key=lambda way: not _scouts(way))
+    found = [way for way in every if way.end is None or way.end <= options.max_steps]
+    for way in every:
+        if way not in found:
+            options.progress(f"{way} is left out: it ends after {way.end} steps, max_steps is {options.max_steps}")
+    return found or every[:1]
+
+
+def _scouts(way: Schedule) -> bool:
+    """Whether its early curve tells which rates are good."""
+    return way.horizon is None and way.name != "optimal"
+
+
+def _first(options: SearchOptions, size: Field) -> list[float]:
+    """Rates of the first race: even ones, and what the last search of this model found, within the budget."""
+    space, most = options.space, options.budget.fits
+    found = _rates(space, size.per_decade, most)
+    known = [(t.loss, t.number, t.learning_rate) for t in (options.earlier or ((),))[-1] if t.loss is not None]
+    more = [min(known)[2]] if known and (most is None or len(found) < most) else []
+    return sorted({*found, *(rate for rate in more if space.low <= rate <= space.high)}, reverse=True)
+
+
+def _rates(space: Range, per_decade: int, most: int | None = None) -> list[float]:
     """Largest first; as dense in a narrow space as in the widest, and no denser.
 
-    >>> _rates(Range(0.01, 0.1)), len(_rates(Range(1e-6, 10.0)))
+    >>> _rates(Range(0.01, 0.1), 4), len(_rates(Range(1e-6, 10.0), 4))
     ([0.1, 0.0562341, 0.0316228, 0.0177828, 0.01], 29)
     """
-    wanted = math.ceil(PER_DECADE * math.log10(space.high / space.low) - 1e-9) + 1
-    return list(dict.fromkeys(rates(space, min(wanted, MOST))))
+    wanted = math.ceil(per_decade * math.log10(space.high / space.low) - 1e-9) + 1
+    return list(dict.fromkeys(rates(space, min(wanted, per_decade * DECADES + 1, most or wanted))))
 
 
-def _running(runners: Sequence[_Runner]) -> list[_Runner]:
-    return [runner for runner in runners if runner.state is None]
+def _around(rate: float, space: Range, size: Field) -> list[float]:
+    """Rates near one, inside the space; largest first."""
+    steps = reversed(size.around)
+    found = [float(f"{rate * 10 ** (step / size.per_decade):.6g}") if step else rate for step in steps]
+    return [each for each in found if space.low <= each <= space.high]
 
 
-def _start(fits: Fits, number: int, rate: float) -> _Runner:
-    runner = _Runner(number, rate)
+def _drops(way: Schedule, keep: Mapping[int, int]) -> Mapping[int, int]:
+    """Epochs at which the slower ones are left behind: for a rate that comes down, in the later part of its way."""
+    if way.horizon is None:
+        return keep
+    return {math.ceil(way.horizon * (n + 2) / 6): count for n, count in enumerate(keep.values())}
+
+
+def _start(fits: Fits, number: int, rate: float, way: Schedule) -> Runner:
+    runner = Runner(number, rate, way)
     try:
-        runner.handle = fits.add(rate)
+        runner.handle = fits.add(rate, str(way))
     except RetuneError as error:
         runner.end("failed", str(error))
     return runner
 
 
-def _advance(fits: Fits, running: Sequence[_Runner]) -> None:
-    """One epoch for all; a runner that can take none has ended."""
+# ── the race ──────────────────────────────────────────────────────────────────────────────────────
+def _run(
+    fits: Fits, options: SearchOptions, runners: Sequence[Runner], keep: Mapping[int, int], before: int = 0
+) -> None:
+    """Until all have ended, by themselves, by being left behind, at the cap, or with the budget."""
+    note = "still improving after {} steps: raise max_steps"
+    for epoch in range(1, options.max_steps + 1):
+        running = [runner for runner in runners if runner.state is None]
+        if not running:
+            return
+        if _spent(before + sum(runner.trained for runner in runners) + len(running), options):
+            note = "the budget of the search was spent after {} steps"
+            break
+        _advance(fits, running)
+        for runner in running:
+            runner.look(fits.baseline, min(options.patience, PATIENCE))
+        if epoch in keep:
+            # Only fits at an equal share of their way can be compared; those of one schedule are.
+            open_ended = [runner for runner in runners if runner.schedule.horizon is None]
+            _thin(open_ended or runners, keep[epoch], epoch, fits.baseline)
+        _drop(fits, [runner for runner in running if runner.state not in (None, "complete")])
+    for runner in runners:
+        if runner.state is None:
+            runner.end("starved", note.format(len(runner.curve)))
+
+
+def _spent(steps: int, options: SearchOptions) -> bool:
+    """Whether one more pass would go beyond the budget."""
+    most, seconds = options.budget.steps, options.budget.seconds
+    return (most is not None and steps > most) or (seconds is not None and options.elapsed() >= seconds)
+
+
+def _advance(fits: Fits, running: Sequence[Runner]) -> None:
+    """One epoch for all."""
     try:
         parts = fits.advance([runner.handle for runner in running], 1)
     except RetuneError as error:
@@ -99,63 +160,47 @@ def _advance(fits: Fits, running: Sequence[_Runner]) -> None:
             runner.end("failed", str(error))
         return
     for runner, part in zip(running, parts, strict=True):
-        runner.trained += len(part)
-        if not len(part):
-            note = "" if runner.curve else "not one step could be taken: the rows give nothing to learn"
-            runner.end("complete" if runner.curve else "failed", note)
-        elif math.isfinite(part[0]):
-            runner.curve.append(float(part[0]))
-        else:
-            runner.end("diverged", f"the loss is not finite from step {runner.trained} on")
+        runner.take(float(part[0]) if len(part) else None)
 
 
-def _look(runner: _Runner, baseline: float, patience: int) -> None:
-    """End a fit that has had enough."""
-    if runner.state is None and len(runner.curve) - runner.steps >= patience:
-        runner.end("complete")
-    if runner.state == "complete" and _nonsense(runner, baseline):
-        runner.end("diverged", _above(runner, baseline))
+def _place(runner: Runner) -> tuple[float, float]:
+    return runner.lowest, runner.rate
 
 
-def _nonsense(runner: _Runner, baseline: float) -> bool:
-    return math.isfinite(baseline) and runner.lowest > baseline + DIVERGED * abs(baseline)
-
-
-def _above(runner: _Runner, baseline: float) -> str:
-    return f"its best loss {runner.lowest:.6g} is far above the best constant's {baseline:.6g}"
-
-
-def _thin(runners: Sequence[_Runner], keep: int, epoch: int, baseline: float) -> None:
+def _thin(runners: Sequence[Runner], keep: int, epoch: int, baseline: float) -> None:
     """Only the first ``keep`` go on; fits that are complete take their places but lose nothing."""
-    ranked = sorted((r for r in runners if r.state in (None, "complete")), key=lambda r: (r.lowest, r.rate))
+    ranked = sorted((r for r in runners if r.state in (None, "complete")), key=_place)
     for place, runner in enumerate(ranked[keep:], keep + 1):
         if runner.state is not None:
             continue
         # Far above the constant a larger rate has diverged; a smaller one may merely be slow.
-        if runner.rate > ranked[0].rate and _nonsense(runner, baseline):
-            runner.end("diverged", _above(runner, baseline))
+        if runner.rate > ranked[0].rate and runner.nonsense(baseline):
+            runner.end("diverged", runner.above(baseline))
         else:
             runner.end("pruned", f"place {place} of {len(ranked)} after {epoch} epochs, {keep} went on")
 
 
-def _settle(fits: Fits, runners: Sequence[_Runner], options: SearchOptions) -> None:
+# ── the winner ────────────────────────────────────────────────────────────────────────────────────
+def _settle(fits: Fits, runners: Sequence[Runner], options: SearchOptions, ways: Sequence[Schedule]) -> None:
     """Score the complete fits by the user's metric and free all but the winner's."""
     for runner in runners:
         if runner.state == "complete":
             _score(runner, fits, options)
     ranked = [(runner.loss, runner) for runner in runners if runner.loss is not None]
+    winner = None
     if ranked:
         lowest = min(loss for loss, _ in ranked)
-        winner = min((r for loss, r in ranked if loss <= lowest + TIE * abs(lowest)), key=lambda r: r.rate)
-        for loss, runner in ranked:
-            if runner is not winner and winner.loss is not None and loss <= winner.loss:
+        tied = [(loss, r) for loss, r in ranked if loss <= lowest + TIE * abs(lowest)]
+        best, winner = min(tied, key=lambda found: (ways.index(found[1].schedule), found[1].rate))
+        for loss, runner in tied:
+            if runner is not winner and loss <= best:
                 runner.loss = None
-                runner.end("pruned", f"less than {TIE:.1%} better than trial {winner.number}, whose rate is smaller")
-        ranked = [(loss, runner) for loss, runner in ranked if runner is winner]
-    _drop(fits, [runner for runner in runners if all(runner is not first for _, first in ranked)])
+                simpler = "rate is smaller" if runner.schedule == winner.schedule else "schedule is simpler"
+                runner.end("pruned", f"less than {TIE:.1%} better than trial {winner.number}, whose {simpler}")
+    _drop(fits, [runner for runner in runners if runner is not winner])
 
 
-def _score(runner: _Runner, fits: Fits, options: SearchOptions) -> None:
+def _score(runner: Runner, fits: Fits, options: SearchOptions) -> None:
     try:
         loss = options.loss(fits.score(runner.handle, runner.steps))
     except RetuneError as error:
@@ -167,26 +212,7 @@ def _score(runner: _Runner, fits: Fits, options: SearchOptions) -> None:
         runner.end("failed", "the metric on valid is not a finite number: check valid's labels")
 
 
-def _drop(fits: Fits, losers: Sequence[_Runner]) -> None:
+def _drop(fits: Fits, losers: Sequence[Runner]) -> None:
     for runner in losers:
         if runner.handle != NO_FIT:
             fits.drop(runner.handle)
-
-
-def _trial(runner: _Runner, fits: Fits, options: SearchOptions) -> Trial:
-    assert runner.state is not None
-    cost = Cost(int(runner.handle != NO_FIT), runner.trained, runner.trained * fits.train_rows)
-    loss = "no loss" if runner.loss is None else f"loss {runner.loss:.6g}"
-    options.progress(f"rate {runner.rate:g}: {runner.state}, {loss} at {runner.steps} of {runner.trained} steps")
-    return Trial(
-        runner.number,
-        "candidate",
-        runner.rate,
-        "constant",
-        runner.loss,
-        runner.steps,
-        runner.state,
-        tuple(runner.curve),
-        cost,
-        runner.note,
-    )
