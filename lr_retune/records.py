@@ -364,6 +364,19 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """The trial to take, and how sure that is."""
+
+    number: int
+    noise: float  # standard deviation of a trial around the curve, share of the best loss
+    low: float  # smallest complete rate that cannot be told from the lowest loss
+    high: float  # largest
+    curve: tuple[tuple[float, float], ...]  # (rate, smooth loss as a share above the lowest one measured), by rate
+    earlier: float  # share of the evidence that came from earlier searches
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Past:
     """What the ledger knows that helps a search."""
 
@@ -397,6 +410,8 @@ class TuneResult:
     trials: tuple[Trial, ...]
     at_wall: Literal["low", "high"] | None = None  # the winner stands at the user's wall
     same_rate: bool = False  # the challenger carries the champion's rate and schedule
+    estimate: Estimate | None = None  # what the search's trials say together; None for a refit
+    lead: float | None = None  # of the new rate over the old one on valid, share of the old one's loss
     old_rows: Candidate | None = None  # the challenger's rate on the champion's rows, where it is another rate
     repeats: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
     cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed, repeats, …

@@ -328,6 +328,8 @@ def tune(
         trials=arms.trials,
         at_wall=arms.at_wall,
         same_rate=arms.same_rate,
+        estimate=arms.estimate,
+        lead=arms.lead,
         old_rows=saved.get("old_rows"),
         repeats={role: tuple(save(made) for made in each) for role, each in arms.repeats.items()},
         cost=arms.cost,

@@ -278,7 +278,7 @@ def test_trials_side_by_side_give_the_answer_of_one_after_the_other(
     together = run(family, rows, asked, strategy=strategy, old=Named(0.9), user_range=None)  # type: ignore[arg-type]
     assert together.trials == alone.trials
     assert together.models["challenger"][1].files() == alone.models["challenger"][1].files()
-    assert together.cost["again"].fits == 1  # the winner's fit lives in another process
+    assert 1 <= together.cost["again"].fits <= 2  # the lowest fits live in other processes
 
 
 def test_workers_of_a_dask_scheduler_give_the_same_trials() -> None:

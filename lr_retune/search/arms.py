@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from lr_retune.records import Cost, Family, FitData, Range, SearchOptions, Strategy, Trial
+from lr_retune.records import Cost, Estimate, Family, FitData, Range, SearchOptions, Strategy, Trial
 from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
-from lr_retune.search.choose import at_wall, best, inside, together
+from lr_retune.search.choose import at_wall, estimated, inside, together
 from lr_retune.search.live import Live
 from lr_retune.search.repeats import on_old_rows, proved
 
@@ -24,6 +24,8 @@ class Arms:
     cost: Mapping[str, Cost] = field(default_factory=dict)  # search, control, fixed, repeats, old_rows, again
     at_wall: Literal["low", "high"] | None = None
     same_rate: bool = False  # the challenger carries the champion's rate and schedule
+    estimate: Estimate | None = None
+    lead: float | None = None
 
 
 def run(
@@ -73,9 +75,11 @@ def run(
 
     eligible = fixed_counts and strategy is not None and inside(family.default_rate, user_range)
     last = 1 + fixed.trial.number
-    new = _new(fits, [*found, *fixed.parts] if eligible else found, last, options)
+    rivals = [*found, *fixed.parts] if eligible else found
+    seen = estimated(rivals, options, fits)
+    new = _new(fits, rivals, seen, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
-    proof = None if new is None or rival is None else proved(family, data, options, new, rival)
+    proof = None if new is None or seen is None or rival is None else proved(family, data, options, new, rival, seen)
     challenger = new if proof is None or proof.holds else rival
     if challenger is None and rival is not None and rival.complete:
         challenger = rival
@@ -92,14 +96,16 @@ def run(
         if challenger is None or strategy is None
         else at_wall(challenger.trial, options.space, user_range is not None),
         same_rate=challenger is not None and challenger.named(old),
+        estimate=seen,
+        lead=None if proof is None else proof.lead,
     )
 
 
-def _new(fits: Live, new: Sequence[Found], number: int, options: SearchOptions) -> Arm | None:
+def _new(fits: Live, new: Sequence[Found], seen: Estimate | None, number: int, options: SearchOptions) -> Arm | None:
     """What the search found, in the form that was asked for; an average is a trial of its own."""
-    first = best(new)
-    if first is None:
+    if seen is None:
         return None
+    first = next(found for found in new if found[0].number == seen.number)
     parts = together(new) if options.answer == "average" else []
     if len(parts) < 2:
         return Arm(first[0], (first,))

@@ -1,4 +1,4 @@
-"""Which rates are tried when each fit tells where to look next: three, wider while an edge wins, one in between.
+"""Which rates are tried when each fit tells where to look next: two, then wherever a fit promises most for its price.
 
 For boosted trees, and any family whose fits are comparable at equal progress, rate x step.
 """
@@ -7,57 +7,76 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import NormalDist
+from typing import NamedTuple
 
-import numpy as np
-
-from lr_retune.records import Fits, Range, SearchOptions, Trial
-from lr_retune.search import leader
+from lr_retune.records import Effort, Fits, Range, SearchOptions, Trial
+from lr_retune.search import budget
+from lr_retune.search.attempts import Attempts, Found
 from lr_retune.search.choose import best
-from lr_retune.search.early_stop import Bar, fit
+from lr_retune.search.estimate import behind, lowest
 
-CORE = (0.15, 0.07, 0.033)  # large and cheap first
+START = (0.15, 0.07)  # large and cheap first
+STEP = START[0] / START[1]  # how far apart rates are until the search looks in between
 FLOOR, CAP = 0.004, 0.4
-MOST_FITS = 7
-CLEAR = 0.002  # share of the loss by which an edge must lead before the search goes on beyond it
-WORSE = 0.01  # share of the loss by which a fit may lie behind the leader at equal progress
-LOOKS = (0.7, 0.8, 0.9, 1.0)  # shares of the leader's progress at its optimum at which the two are compared
-PATIENT = 2.0  # times that progress a fit may take to lead
+NARROW = 1.35  # rates closer than that are not parted further
 
-Found = list[tuple[Trial, int]]
+
+class Limit(NamedTuple):
+    """How far a search goes."""
+
+    fits: int
+    worth: float  # share of the loss that a fit as dear as one of rate .07 must promise to gain
+    cheap_first: bool = True  # else a start that more often leads, so that the second is pruned
+
+
+LIMITS: dict[Effort, Limit] = {
+    "fast": Limit(4, 0.001, cheap_first=False),
+    "balanced": Limit(10, 0.001),
+    "thorough": Limit(14, 0.0003),
+}
+FOR_AVERAGE = 5  # fits, where the average of a few is asked for: none leads alone, so the search ends earlier
 
 
 def bracket(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
-    """Three rates, wider by the same ratio while an edge wins clearly, then one beside the winner.
+    """Two rates, wider by the same ratio while an edge leads by more than luck, then where a fit promises enough.
 
     A fit that cannot catch up with the leader is pruned, by its curve; the leader is the best by ``options.loss``.
-    ``options.points`` is not read.
+    ``options.points`` is not read. Earlier searches say which rate goes first.
     """
-    space = _walls(options.space)
-    found: Found = []
-    for rate in core(space):
-        _try(fits, rate, found, options)
-    while len(found) < MOST_FITS and (further := _beyond(found, space)) is not None:
-        _try(fits, further, found, options)
-    if len(found) < MOST_FITS and (middle := _between(found, space)) is not None:
-        _try(fits, middle, found, options)
-    return found
+    space, limit = _walls(options.space), _limit(options)
+    search = Attempts(fits, options)
+    ahead = _ordered(start(space), options.earlier, limit)
+    while len(search.found) < limit.fits and not budget.spent(search.found, options):
+        rate = ahead.pop(0) if ahead else _next(search, space, limit.worth)
+        if rate is None:
+            break
+        search.attempt(rate)
+    return search.found
 
 
-def core(space: Range) -> list[float]:
-    """The first three rates: as measured, moved into a space that does not hold them, spread over a narrower one.
+def _limit(options: SearchOptions) -> Limit:
+    limit = LIMITS[options.effort]
+    return limit._replace(fits=min(limit.fits, FOR_AVERAGE)) if options.answer == "average" else limit
 
-    >>> core(Range(0.01, 0.3)), core(Range(0.08, 0.4)), core(Range(0.1, 0.2)), core(Range(0.1, 0.1))
-    ([0.15, 0.07, 0.033], [0.363636, 0.169697, 0.08], [0.2, 0.141421, 0.1], [0.1])
+
+def _next(search: Attempts, space: Range, worth: float) -> float | None:
+    further = _beyond(search.found, space, max(search.noise, worth))
+    return _promising(search, space, worth) if further is None else further
+
+
+def start(space: Range) -> list[float]:
+    """The first rates: as measured, moved into a space that does not hold them, or the ends of a narrower one.
+
+    >>> start(Range(0.01, 0.3)), start(Range(0.08, 0.4)), start(Range(0.1, 0.2)), start(Range(0.1, 0.1))
+    ([0.15, 0.07], [0.171429, 0.08], [0.2, 0.1], [0.1])
     """
-    top, bottom = CORE[0], CORE[-1]
-    if space.low <= bottom and top <= space.high:
-        return list(CORE)
-    if space.high / space.low <= top / bottom:
-        wanted = [space.high, math.sqrt(space.low * space.high), space.low]
-    else:
-        moved = space.high / top if top > space.high else space.low / bottom
-        wanted = [rate * moved for rate in CORE]
-    return list(dict.fromkeys(_held(rate, space) for rate in wanted))
+    top, bottom = START
+    if space.high / space.low <= STEP:
+        return list(dict.fromkeys((space.high, space.low)))
+    moved = min(1.0, space.high / top) * max(1.0, space.low / bottom)
+    return [_held(top * moved, space), _held(bottom * moved, space)]
 
 
 def _walls(space: Range) -> Range:
@@ -71,64 +90,67 @@ def _held(rate: float, space: Range) -> float:
     return min(max(float(f"{rate:.6g}"), space.low), space.high)
 
 
-def _try(fits: Fits, rate: float, found: Found, options: SearchOptions) -> None:
-    first = best(found)
-    bars = [] if first is None else list(_bars(first[0], rate))
-    leader.add(found, fit(fits, rate, len(found), options, bars=bars), fits)
+def _ordered(rates: Sequence[float], earlier: Sequence[Sequence[Trial]], limit: Limit) -> list[float]:
+    """The rate that the last search says will lead goes first, as what follows a leader is pruned early."""
+    last = next((first for search in reversed(earlier) if (first := lowest(search))), None)
+    if last is None:
+        return list(rates) if limit.cheap_first else list(rates)[::-1]
+    return sorted(rates, key=lambda rate: (abs(math.log(rate / last.learning_rate)), -rate))
 
 
-def _bars(first: Trial, rate: float) -> Iterator[Bar]:
-    """What a fit must reach to stay in a race with the leader, whose curve is known."""
-    lowest = np.minimum.accumulate(first.curve)
-    optimum = first.learning_rate * first.steps  # progress
-    for share in LOOKS:
-        loss = float(lowest[max(1, int(share * first.steps)) - 1])
-        note = f"{WORSE:.0%} behind trial {first.number} at equal progress"
-        yield Bar(math.ceil(share * optimum / rate), loss + WORSE * abs(loss), note)
-    note = f"no gain on trial {first.number} at {PATIENT:g} times the progress of its optimum"
-    yield Bar(math.ceil(PATIENT * optimum / rate), float(lowest[-1]), note)
-
-
-def _beyond(found: Found, space: Range) -> float | None:
-    """The next rate outwards, where an edge leads all others clearly and no wall forbids."""
-    edge = _edge(found)
+# ── where to look next ────────────────────────────────────────────────────────────────────────────
+def _beyond(found: Found, space: Range, clear: float) -> float | None:
+    """The next rate outwards, where an edge leads all others by more than ``clear`` and no wall forbids."""
+    edge = _edge(found, clear)
     if edge is None:
         return None
-    ratio, old = CORE[0] / CORE[1], edge.learning_rate
-    rate = _held(old * ratio if edge is _by_rate(found)[-1] else old / ratio, space)
+    old = edge.learning_rate
+    rate = _held(old * STEP if edge is _by_rate(found)[-1] else old / STEP, space)
     return rate if rate != old else None
 
 
-def _edge(found: Found) -> Trial | None:
+def _edge(found: Found, clear: float) -> Trial | None:
     """The largest or smallest rate tried, if it leads clearly, or if all is lost but something may lie beyond it."""
     rates, first = _by_rate(found), best(found)
     if first is None:
         lost = ((rates[-1], "starved"), (rates[0], "diverged"))
         return next((trial for trial, state in lost if trial.state == state), None)
-    losses = sorted(t.loss for t in rates if t.state == "complete" and t.loss is not None)
-    clear = len(losses) < 2 or losses[1] - losses[0] > CLEAR * abs(losses[0])
-    return first[0] if clear and first[0] in (rates[0], rates[-1]) else None
+    others = [back for trial in rates if trial is not first[0] and (back := behind(trial, first[0])) is not None]
+    return first[0] if min(others, default=math.inf) > clear and first[0] in (rates[0], rates[-1]) else None
 
 
 def _by_rate(found: Found) -> list[Trial]:
     return sorted((trial for trial, _ in found), key=lambda trial: trial.learning_rate)
 
 
-def _between(found: Found, space: Range) -> float | None:
-    """The geometric middle of the leader and that of its neighbours whose curve went lower."""
-    first = best(found)
+def _promising(search: Attempts, space: Range, worth: float) -> float | None:
+    """The rate between or beside those tried whose fit promises most for its rounds; None where none is worth it."""
+    first = best(search.found)
     if first is None:
         return None
-    rates = _by_rate(found)
-    place = rates.index(first[0])
-    beside = _comparable([*rates[max(0, place - 1) : place], *rates[place + 1 : place + 2]])
-    if not beside:
-        return None
-    neighbour = min(beside, key=lambda trial: min(trial.curve))
-    rate = _held(math.sqrt(first[0].learning_rate * neighbour.learning_rate), space)
-    return rate if rate not in (first[0].learning_rate, neighbour.learning_rate) else None
+    noise, patience = search.noise, search.options.patience
+    progress = first[0].learning_rate * first[0].steps
+    unit = progress / START[1] + patience  # rounds of a fit of rate .07
+    offers = [
+        (_gain(back, noise) * unit / (progress / rate + patience), rate)
+        for rate, back in _open(_by_rate(search.found), first[0], space)
+    ]
+    gain, rate = max(offers, default=(0.0, 0.0))
+    return rate if gain >= worth else None
 
 
-def _comparable(trials: Sequence[Trial]) -> list[Trial]:
-    """Those whose curves say how good they are: a starved or diverged neighbour says nothing about the middle."""
-    return [trial for trial in trials if trial.state in ("complete", "pruned") and trial.curve]
+def _gain(back: float, noise: float) -> float:
+    """Expected gain on the leader of a fit whose loss is expected ``back`` behind it, give or take ``noise``."""
+    usual = NormalDist()
+    z = -back / noise
+    return noise * (z * usual.cdf(z) + usual.pdf(z))
+
+
+def _open(trials: Sequence[Trial], first: Trial, space: Range) -> Iterator[tuple[float, float]]:
+    """Rates that may be tried, and how far behind the leader they are expected: as their neighbours on average."""
+    known = [(trial.learning_rate, back) for trial in trials if (back := behind(trial, first)) is not None]
+    (lowest_rate, left), (highest_rate, right) = known[0], known[-1]
+    offers = [(math.sqrt(a * b), (left + right) / 2) for (a, left), (b, right) in pairwise(known) if b / a >= NARROW]
+    offers += [(lowest_rate / STEP, left), (highest_rate * STEP, right)]
+    tried = [trial.learning_rate for trial in trials]
+    yield from ((held, back) for rate, back in offers if (held := _held(rate, space)) not in tried)

@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from lr_retune.records import Range, Trial
+from lr_retune.records import Estimate, Fits, Range, SearchOptions, Trial
+from lr_retune.search.estimate import estimate, relative_error
 
+TOGETHER = 0.03  # share of the best loss by which a fit of an average may lie behind
+MOST_TOGETHER = 3  # fits of an average: five were no better on later rows, and dearer to serve
 _AT_WALL = 0.01  # share of the range's width that still counts as the wall
 
 
+def ranked(trials: Iterable[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
+    """Complete trials by their loss; pruned, diverged, starved and failed ones are never ranked.
+
+    A tie goes to the larger rate, which needs fewer steps.
+    """
+    return sorted((f for f in trials if f[0].state == "complete" and f[0].loss is not None), key=lambda f: _order(f[0]))
+
+
 def best(trials: Iterable[tuple[Trial, int]]) -> tuple[Trial, int] | None:
-    """The complete trial of the lowest loss; a tie goes to the larger rate, which needs fewer steps.
+    """The complete trial of the lowest loss; None if no trial is complete.
 
     Parameters
     ----------
     trials
-        Trials with their handles. Pruned, diverged, starved and failed ones are never ranked.
-
-    Returns
-    -------
-    tuple of Trial and int, or None
-        None if no trial is complete.
+        Trials with their handles.
     """
-    ranked = [found for found in trials if found[0].state == "complete" and found[0].loss is not None]
-    return min(ranked, key=lambda found: _order(found[0]), default=None)
+    return next(iter(ranked(trials)), None)
+
+
+def chosen(
+    trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits | None = None
+) -> tuple[Trial, int] | None:
+    """The trial that a search takes: not the luckiest on valid, but the one that its curve speaks for.
+
+    None if no trial is complete.
+    """
+    found = estimated(trials, options, fits)
+    return None if found is None else next(each for each in trials if each[0].number == found.number)
+
+
+def estimated(trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits | None = None) -> Estimate | None:
+    """What the trials say together, for ``options.answer`` and after ``options.earlier``; None if none is complete.
+
+    With ``fits`` the noise is measured on the rows of the two lowest complete trials, else it is read off the curve.
+    """
+    noise = None if fits is None else _noise(ranked(trials)[:2], options, fits)
+    return estimate([trial for trial, _ in trials], options.earlier, options.answer, noise)
+
+
+def _noise(two: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits) -> float | None:
+    scores = [fits.score(handle, trial.steps) for trial, handle in two]
+    return relative_error(options.loss, *scores) if len(scores) == 2 else None
 
 
 def _order(trial: Trial) -> tuple[float, float, int]:
@@ -57,8 +87,7 @@ def inside(rate: float, space: Range | None) -> bool:
 
 
 def together(trials: Iterable[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
-    """The fits that answer together where an average is asked for: the complete ones, at most three, best first."""
-    ranked = sorted(
-        (f for f in trials if f[0].state == "complete" and f[0].loss is not None), key=lambda f: _order(f[0])
-    )
-    return ranked[:3]
+    """The few fits whose mean answers where an average is asked for: complete and close to the best, which is first."""
+    order = ranked(trials)[:MOST_TOGETHER]
+    losses = [trial.loss for trial, _ in order if trial.loss is not None]
+    return [each for each, loss in zip(order, losses, strict=True) if loss <= losses[0] + TOGETHER * abs(losses[0])]

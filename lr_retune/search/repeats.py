@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lr_retune.errors import RetuneError
-from lr_retune.records import Cost, Family, FitData, Role, SearchOptions, Trial
+from lr_retune.records import Cost, Estimate, Family, FitData, Role, SearchOptions, Trial
 from lr_retune.search.arm import Arm, Made, Named, row
 from lr_retune.search.live import Live
 
@@ -20,20 +20,21 @@ class Proof:
     """Whether a new rate's lead over the old one holds by other seeds, and the fits that say so."""
 
     holds: bool
+    lead: float | None = None  # share of the old rate's loss on valid; None: the old rate has none
     made: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # challenger, control: by seed
     cost: Cost = field(default_factory=Cost)
 
 
-def proved(family: Family, data: FitData, options: SearchOptions, new: Arm, old: Arm) -> Proof:
-    """Fit both arms by two more seeds, where the new rate leads at all.
+def proved(family: Family, data: FitData, options: SearchOptions, new: Arm, old: Arm, seen: Estimate) -> Proof:
+    """Fit both arms by two more seeds, where the new rate leads by more than the curve's noise.
 
     The lead holds if its mean over the seeds is above its standard error, or if the seed moves nothing.
     """
     if not old.complete:
         return Proof(holds=True)
     leads = [lead(new.trial, old.trial)]
-    if leads[0] <= 0:
-        return Proof(holds=False)
+    if leads[0] <= max(0.0, seen.noise):
+        return Proof(False, leads[0])
     made: list[tuple[Made, Made]] = []
     cost = Cost()
     for seed in range(options.seed + 1, options.seed + SEEDS):
@@ -41,21 +42,21 @@ def proved(family: Family, data: FitData, options: SearchOptions, new: Arm, old:
         if not made:
             same, cost = _same(fits, new)
             if same:
-                return Proof(True, cost=cost)
+                return Proof(True, leads[0], cost=cost)
         pair = (_again(fits, new, "candidate", options), _again(fits, old, "control", options))
         cost = sum((arm.trial.cost for arm in pair), cost)
         if not all(arm.complete for arm in pair):
-            return Proof(False, _by_role(made), cost)
+            return Proof(False, leads[0], _by_role(made), cost)
         made.append((pair[0].made(fits), pair[1].made(fits)))
         leads.append(lead(pair[0].trial, pair[1].trial))
-    return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, _by_role(made), cost)
+    return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, leads[0], _by_role(made), cost)
 
 
 def lead(new: Trial, old: Trial) -> float:
-    """By how much the new rate's loss is lower on valid; both must be complete."""
+    """By which share of its loss the new rate lies below the old one on valid; both must be complete."""
     assert new.loss is not None
     assert old.loss is not None
-    return old.loss - new.loss
+    return (old.loss - new.loss) / (abs(old.loss) or 1.0)
 
 
 def _again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:
