@@ -132,6 +132,9 @@ def search(result: TuneResult) -> dict[str, Any]:
         "trials": [trial(t) for t in result.trials],
         "step_unit": result.step_unit,
         "at_wall": result.at_wall,
+        "estimate": plain(result.estimate),
+        "lead": result.lead,
+        "same_rate": result.same_rate,
         "cost": plain(result.cost.get("search", Cost())),
         "cost_by_column": plain(result.cost),
         "timing": dict(result.timing),
@@ -227,15 +230,28 @@ def lines_of_look(found: Report) -> list[str]:
 
 def lines_of_search(found: TuneResult) -> list[str]:
     """The table of trials, and the rate that won."""
-    head = ("trial", "role", "rate", found.step_unit, "valid loss", "state")
+    head = ("trial", "role", "rate", "schedule", found.step_unit, "trained", "valid loss", "state")
     rows = [
-        (t.number, t.role, t.learning_rate, t.steps, "–" if t.loss is None else t.loss, t.state) for t in found.trials
+        (t.number, t.role, t.learning_rate, clipped(t.schedule, 24), t.steps, t.cost.steps, short(t.loss), t.state)
+        for t in found.trials
     ]
     best, lines = found.challenger, table(head, rows)
     if best is None:
         return [*lines, "no trial ended well", *(f"  trial {t.number}: {t.note}" for t in found.trials if t.note)]
-    lines.append(f"best: rate {best.learning_rate:.4g}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}")
-    return [*lines, *told_wall(found.at_wall)]
+    shape = "" if best.schedule == "constant" else f", {best.schedule}"
+    told = f"best: rate {best.learning_rate:.4g}{shape}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}"
+    return [*lines, told, *said_of_search(found), *told_wall(found.at_wall)]
+
+
+def said_of_search(found: TuneResult) -> list[str]:
+    """What the trials say together, and why the old rate stays where it does."""
+    if found.estimate is None:
+        return []
+    lines = [found.estimate.reason]
+    if found.same_rate and found.lead is not None:
+        behind = "does not lead" if found.lead <= 0 else f"leads by {found.lead:.2%} on valid, which is within chance"
+        lines.append(f"the old rate stays: the new one {behind}")
+    return lines
 
 
 def lines_of_menu(rows: Sequence[Any]) -> list[str]:

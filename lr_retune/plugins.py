@@ -102,6 +102,9 @@ def load_feeds(config: Config) -> Feeds:
 def load_plugins(config: Config, tell: Callable[[str], None] = lambda _message: None) -> Plugins:
     """All parts of one model's loop; a typo fails here, before any row is read."""
     family = load_family(config.model)
+    if config.search.answer == "cheap_to_serve" and not family.steps_are_served:
+        why = f"a model of family {family.name} is as fast whatever its rate"
+        raise ConfigError('[search] answer = "cheap_to_serve" has nothing to save', why=why, fix="leave it out")
     return Plugins(
         feeds=load_feeds(config),
         strategy=find("strategies", strategy_of(config, family)),

@@ -602,6 +602,7 @@ class Family(Protocol):
     default_strategy: str  # entry point
     default_patience: int  # steps
     default_schedules: tuple[str, ...]  # how the rate may change over a fit, see `lr_retune.schedules`
+    steps_are_served: bool  # more steps make a model that is slower to serve
 
     def start(self, data: FitData, *, seed: int) -> Fits:
         """Bin or transform once; fits are added afterwards."""
@@ -633,6 +634,7 @@ class SearchOptions:
     schedules: tuple[str, ...] = ("constant",)
     effort: Effort = "balanced"
     answer: Answer = "rate"
+    steps_are_served: bool = True
     earlier: tuple[tuple[Trial, ...], ...] = ()  # what earlier searches of this model found, oldest first; no curves
     budget: Budget = Budget()
     elapsed: Callable[[], float] = lambda: 0.0  # seconds since the search began

@@ -380,6 +380,7 @@ def _options(config: Config, plugins: Plugins, valid: Rows, past: Past) -> Searc
         schedules=family.default_schedules if asked.schedules is None else tuple(asked.schedules),
         effort=asked.effort,
         answer=asked.answer,
+        steps_are_served=family.steps_are_served,
         earlier=past.trials,
         budget=Budget(asked.budget.fits, asked.budget.steps, asked.budget.seconds),
         elapsed=lambda: time.perf_counter() - began,

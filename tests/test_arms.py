@@ -355,3 +355,27 @@ def test_a_schedule_that_nobody_would_try_is_refused(
     model = config.model.model_copy(update={"family": family, "params": {}})
     with pytest.raises(ConfigError, match=told):
         load_plugins(config.model_copy(update={"search": search, "model": model}))
+
+
+def test_what_is_as_fast_whatever_its_rate_cannot_be_made_cheaper_to_serve(tmp_path: Path) -> None:
+    from lr_retune.plugins import load_plugins
+
+    config = load_config(world(tmp_path), environ={})
+    search = config.search.model_copy(update={"answer": "cheap_to_serve"})
+    assert load_plugins(config.model_copy(update={"search": search})).family.steps_are_served
+    model = config.model.model_copy(update={"family": "sgd", "params": {}})
+    with pytest.raises(ConfigError, match="nothing to save"):
+        load_plugins(config.model_copy(update={"search": search, "model": model}))
+
+
+def test_a_lead_within_its_own_standard_error_leaves_the_old_rate() -> None:
+    rows = data()
+    asked = options(rows, space=Range(0.1, 0.1))
+    near, far = Named(0.1001), Named(0.001)
+    close = run(LightGBM({}, 1), rows, asked, strategy=grid, old=near, user_range=Range(0.05, 0.2), fixed_counts=False)
+    assert close.lead is not None
+    assert close.lead < 0.02
+    assert close.same_rate
+    wide = run(LightGBM({}, 1), rows, asked, strategy=grid, old=far, user_range=None, fixed_counts=False)
+    assert wide.models["challenger"][0].learning_rate == 0.1
+    assert not wide.same_rate

@@ -214,7 +214,7 @@ def test_run_ends_as_the_rulings_say(
     stores, config = stores_of(home), load_config(home / "retune.toml", environ={})
     seen = lr_retune.retune.watch(config, stores, day(107))
     ended = records.Report(outcome, seen.facts, records.Decision("d", action, ()), seen.champion)
-    monkeypatch.setattr(lr_retune.retune, "retune", lambda *_: ended)
+    monkeypatch.setattr(lr_retune.retune, "retune", lambda *_, **__: ended)
     assert cli("run").code == plain
     assert cli("run", "--exit-code").code == strict
 

@@ -46,6 +46,7 @@ class LightGBM:
     default_strategy = "bracket"
     default_patience = 50
     default_schedules = ("constant",)
+    steps_are_served = True
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:
         # LightGBM itself drops an unknown name with a warning; its alias table is the list of known ones.

@@ -48,6 +48,7 @@ class SGD:
     default_strategy = "kpass"
     default_patience = 5
     default_schedules = ("constant", "exponential(4)", "adaptive(2)")
+    steps_are_served = False
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:  # noqa: ARG002 - the protocol's arguments
         self._params = checked(params)

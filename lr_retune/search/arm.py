@@ -54,6 +54,10 @@ class Arm:
         models = [fits.finish(handle, part.steps) for part, handle in self.parts]
         return self.trial, models[0] if len(models) == 1 else average.Average(models)
 
+    def score(self, fits: Live) -> np.ndarray:
+        """Scores of the valid rows, shape ``(n_valid,)``."""
+        return average.mean([fits.score(handle, part.steps) for part, handle in self.parts])
+
     def named(self, name: Named | None) -> bool:
         """Whether it was trained by that rate and schedule."""
         return name is not None and _name(self.trial) == (name.learning_rate, name.schedule)

@@ -76,10 +76,10 @@ def run(
     eligible = fixed_counts and strategy is not None and inside(family.default_rate, user_range)
     last = 1 + fixed.trial.number
     rivals = [*found, *fixed.parts] if eligible else found
-    seen = estimated(rivals, options, fits)
+    seen = estimated(rivals, options, fits if options.answer == "cheap_to_serve" else None)
     new = _new(fits, rivals, seen, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
-    proof = None if new is None or seen is None or rival is None else proved(family, data, options, new, rival, seen)
+    proof = None if new is None or seen is None or rival is None else proved(family, data, options, fits, new, rival)
     challenger = new if proof is None or proof.holds else rival
     if challenger is None and rival is not None and rival.complete:
         challenger = rival

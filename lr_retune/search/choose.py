@@ -50,7 +50,8 @@ def estimated(trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits:
     With ``fits`` the noise is measured on the rows of the two lowest complete trials, else it is read off the curve.
     """
     noise = None if fits is None else _noise(ranked(trials)[:2], options, fits)
-    return estimate([trial for trial, _ in trials], options.earlier, options.answer, noise)
+    found = [trial for trial, _ in trials]
+    return estimate(found, options.earlier, options.answer, noise, steps_are_served=options.steps_are_served)
 
 
 def _noise(two: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits) -> float | None:

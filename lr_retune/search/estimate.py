@@ -33,6 +33,8 @@ def estimate(
     earlier: Sequence[Sequence[Trial]] = (),
     answer: Answer = "rate",
     noise: float | None = None,
+    *,
+    steps_are_served: bool = True,
 ) -> Estimate | None:
     """Which complete trial is best on later rows, as far as valid can tell; None if none is complete.
 
@@ -46,6 +48,9 @@ def estimate(
         ``cheap_to_serve`` takes the fewest steps among all that are statistically tied.
     noise
         Measured by `relative_error`; None: `roughness`.
+    steps_are_served
+        False: the lowest loss is taken. Nothing is saved by fewer steps, and the curve of gradient descent is steep
+        on one side, where a smooth one misleads.
     """
     first = lowest(trials)
     if first is None:
@@ -55,7 +60,7 @@ def estimate(
     heights = _smooth(_points(trials), past, math.log(first.learning_rate))
     noise = roughness(trials) if noise is None else noise
     zone = [(trial, back) for trial, back in near if trial.state == "complete" and back <= TIED * noise]
-    taken, back = _taken(zone, heights, noise, answer)
+    taken, back = _taken(zone, heights, noise, answer) if steps_are_served else (first, 0.0)
     rates = [trial.learning_rate for trial, _ in zone]
     return Estimate(
         number=taken.number,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lr_retune.errors import RetuneError
-from lr_retune.records import Cost, Estimate, Family, FitData, Role, SearchOptions, Trial
+from lr_retune.records import Cost, Family, FitData, Role, SearchOptions, Trial
 from lr_retune.search.arm import Arm, Made, Named, row
+from lr_retune.search.estimate import relative_error
 from lr_retune.search.live import Live
 
 GLANCE = 5  # steps after which two seeds that matter have parted
@@ -25,29 +26,30 @@ class Proof:
     cost: Cost = field(default_factory=Cost)
 
 
-def proved(family: Family, data: FitData, options: SearchOptions, new: Arm, old: Arm, seen: Estimate) -> Proof:
-    """Fit both arms by two more seeds, where the new rate leads by more than the curve's noise.
+def proved(family: Family, data: FitData, options: SearchOptions, fits: Live, new: Arm, old: Arm) -> Proof:
+    """Fit both arms by two more seeds, where the new rate leads by more than its standard error on valid.
 
     The lead holds if its mean over the seeds is above its standard error, or if the seed moves nothing.
     """
     if not old.complete:
         return Proof(holds=True)
     leads = [lead(new.trial, old.trial)]
-    if leads[0] <= max(0.0, seen.noise):
+    error = 0.0 if leads[0] <= 0 else relative_error(options.loss, new.score(fits), old.score(fits)) or 0.0
+    if leads[0] <= error:
         return Proof(False, leads[0])
     made: list[tuple[Made, Made]] = []
     cost = Cost()
     for seed in range(options.seed + 1, options.seed + SEEDS):
-        fits = Live(family.start(data, seed=seed))
+        other = Live(family.start(data, seed=seed))
         if not made:
-            same, cost = _same(fits, new)
+            same, cost = _same(other, new)
             if same:
                 return Proof(True, leads[0], cost=cost)
-        pair = (_again(fits, new, "candidate", options), _again(fits, old, "control", options))
+        pair = (_again(other, new, "candidate", options), _again(other, old, "control", options))
         cost = sum((arm.trial.cost for arm in pair), cost)
         if not all(arm.complete for arm in pair):
             return Proof(False, leads[0], _by_role(made), cost)
-        made.append((pair[0].made(fits), pair[1].made(fits)))
+        made.append((pair[0].made(other), pair[1].made(other)))
         leads.append(lead(pair[0].trial, pair[1].trial))
     return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, leads[0], _by_role(made), cost)
 

@@ -35,6 +35,7 @@ class LinearBoosting:
     default_strategy = "grid"
     default_patience = 50
     default_schedules = ("constant",)
+    steps_are_served = False  # however many, they end in one coefficient per column
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:
         if params:
