@@ -45,7 +45,7 @@ class LightGBM:
     default_range = Range(0.004, 0.4)
     default_strategy = "bracket"
     default_patience = 50
-    default_schedules = ("constant",)
+    default_schedules: tuple[str, ...] = ("constant",)
     steps_are_served = True
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:

@@ -47,7 +47,7 @@ class SGD:
     default_range = Range(1e-6, 10.0)
     default_strategy = "kpass"
     default_patience = 5
-    default_schedules = ("constant", "exponential(4)", "adaptive(2)")
+    default_schedules: tuple[str, ...] = ("constant", "exponential(4)", "adaptive(2)")
     steps_are_served = False
 
     def __init__(self, params: Mapping[str, Any], threads: int) -> None:  # noqa: ARG002 - the protocol's arguments
