@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from unittest import mock
 
@@ -339,6 +340,51 @@ def test_a_metric_that_is_no_number_fails_the_trial_and_an_early_end_is_an_end()
     with mock.patch.object(fits, "advance", return_value=[np.empty(0)] * 5):
         stuck = race(fits, options(Range(0.01, 0.1)))
     assert {(trial.state, trial.cost.steps) for trial, _ in stuck} == {("failed", 0)}
+
+
+class Killed(BaseException):
+    """As sudden as a signal."""
+
+
+@given(after=st.integers(0, 48), top=st.sampled_from([0.05, math.inf]), seed=st.integers(0, 9))
+@settings(max_examples=15, deadline=None)
+def test_a_race_that_was_killed_ends_as_it_would_have_and_trains_no_finished_trial_twice(
+    after: int, top: float, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).uniform(0.99, 1.01, 30)
+    fits, known = (
+        NamedFits(lambda rate, way: [math.nan if rate > top else loss for loss in noise * valley(rate, way)]),
+        {},
+    )
+    asked = options(max_steps=60, schedules=("constant", "exponential", "cosine(12)"))
+
+    def remember(trial: Trial) -> None:
+        if len(known) == after:
+            raise Killed
+        known[trial.number, trial.learning_rate, trial.schedule, trial.role] = trial
+
+    whole = [trial for trial, _ in race(fits, asked)]
+    with suppress(Killed):
+        race(NamedFits(fits._by_name), replace(asked, remember=remember))
+    rest = NamedFits(fits._by_name)
+    again = [trial for trial, _ in race(rest, replace(asked, recall=lambda *name: known.get(name)))]
+    assert len(known) == min(after, len(whole))
+    assert canonical(again) == canonical(whole)
+    assert rest.work.steps == fits.work.steps - sum(trial.cost.steps for trial in known.values())
+
+
+def test_a_race_that_is_known_whole_trains_only_what_is_served_again() -> None:
+    data, known = toy_data(), {}
+    limits = replace(
+        options(), loss=lambda s: data.curve_loss(data.valid.y, s), remember=lambda t: known.update({t.number: t})
+    )
+    first = run(SGD({}, 1), data, limits, strategy=race, old=None, user_range=None)
+    limits = replace(limits, recall=lambda number, *_: known.get(number), remember=lambda _trial: None)
+    again = run(SGD({}, 1), data, limits, strategy=race, old=None, user_range=None)
+    assert again.trials == first.trials
+    model, other = first.models["challenger"][1], again.models["challenger"][1]
+    assert model.files() == other.files()
+    assert again.cost["again"].steps == sum(made[0].steps for made in again.models.values())
 
 
 def test_a_race_has_its_permanent_rows_like_any_search() -> None:

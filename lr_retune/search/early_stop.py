@@ -67,7 +67,7 @@ def fit(
     """
     handle, curve, trained = NO_FIT, np.empty(0), 0
     if (known := options.recall(number, learning_rate, schedule, role)) is not None:
-        options.progress(_line(known))
+        options.progress(line(known))
         return known, fits.add(learning_rate, schedule) if known.state == "complete" else NO_FIT
     try:
         handle = fits.add(learning_rate, schedule)
@@ -86,7 +86,7 @@ def fit(
     found = tuple(float(value) for value in curve)
     trial = Trial(number, role, learning_rate, schedule, loss, steps, state, found, cost, note)
     options.remember(trial)
-    options.progress(_line(trial))
+    options.progress(line(trial))
     return trial, handle
 
 
@@ -123,12 +123,26 @@ def _state(
         return curve[: bad[0]], "diverged", f"the loss is not finite from step {bad[0] + 1} on"
     best = int(np.argmin(curve))
     if missed is None and not ended and len(curve) - best - 1 < options.patience:
-        return curve, "starved", f"still improving after {len(curve)} steps: raise max_steps"
-    if math.isfinite(baseline) and curve[best] > baseline + DIVERGED * abs(baseline):
-        return curve, "diverged", f"its best loss {curve[best]:.6g} is far above the best constant's {baseline:.6g}"
+        return curve, "starved", starved(len(curve))
+    if note := far_above(curve[best], baseline):
+        return curve, "diverged", note
     return (curve, "complete", "") if missed is None else (curve, "pruned", missed.note)
 
 
-def _line(trial: Trial) -> str:
+def far_above(loss: float, baseline: float) -> str:
+    """Why a loss is finite nonsense: it lies far above the best constant's; empty where it does not."""
+    if not (math.isfinite(baseline) and loss > baseline + DIVERGED * abs(baseline)):
+        return ""
+    return f"its best loss {loss:.6g} is far above the best constant's {baseline:.6g}"
+
+
+def starved(steps: int) -> str:
+    """Why a fit that came to the cap has no loss."""
+    return f"still improving after {steps} steps: raise max_steps"
+
+
+def line(trial: Trial) -> str:
+    """What is told of a trial while a search goes on."""
+    rate = f"rate {trial.learning_rate:g}" + (f" {trial.schedule}" if trial.schedule != "constant" else "")
     loss = "no loss" if trial.loss is None else f"loss {trial.loss:.6g}"
-    return f"rate {trial.learning_rate:g}: {trial.state}, {loss} at {trial.steps} of {trial.cost.steps} steps"
+    return f"{rate}: {trial.state}, {loss} at {trial.steps} of {trial.cost.steps} steps"

@@ -12,7 +12,7 @@ from lr_retune.records import Fits, SearchOptions, Trial
 from lr_retune.search import leader
 from lr_retune.search.budget import spent
 from lr_retune.search.grid import rates
-from lr_retune.search.stretch import Runner, advance, begin, found, running
+from lr_retune.search.runner import Runner, advance, begin, found, running
 
 FINALISTS = 2  # fits that are stopped early instead of being cut at a rung
 SHARE = 0.5  # of a budget's steps that the rungs may take: the finalists need the rest

@@ -9,7 +9,7 @@ from lr_retune.errors import ConfigError
 from lr_retune.records import Fits, Range, SearchOptions, Trial
 from lr_retune.search import leader
 from lr_retune.search.budget import left, spent
-from lr_retune.search.stretch import Runner, advance, begin, found
+from lr_retune.search.runner import Runner, advance, begin, found
 
 try:
     from optuna import Study, create_study, logging

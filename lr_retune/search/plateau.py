@@ -13,7 +13,7 @@ from dataclasses import replace
 from lr_retune.records import Fits, SearchOptions, Trial
 from lr_retune.search import leader
 from lr_retune.search.grid import rates
-from lr_retune.search.stretch import Runner, advance, begin, found, running
+from lr_retune.search.runner import Runner, advance, begin, found, running
 
 STALL = 5  # a stall is this part of the patience
 MOST = 8  # halvings

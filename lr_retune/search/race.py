@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lr_retune.errors import RetuneError
 from lr_retune.records import Effort, Fits, Range, SearchOptions, Trial
 from lr_retune.schedules import Schedule, parse
-from lr_retune.search.early_stop import NO_FIT
+from lr_retune.search.early_stop import NO_FIT, far_above, line
 from lr_retune.search.grid import rates
-from lr_retune.search.runner import Runner
+from lr_retune.search.runner import Runner, advance, begin, running, score
 
 DECADES = 7  # of the widest space; a wider one gets no more rates
 PATIENCE = 5  # epochs; a step of most families is less than that, so the user's is often longer
@@ -47,18 +46,22 @@ def race(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     """
     ways = _ways(options)
     size = FIELDS[options.effort]
-    runners = [_start(fits, number, rate, ways[0]) for number, rate in enumerate(_first(options, size))]
+    first = str(ways[0])
+    runners = [begin(fits, number, rate, options, first) for number, rate in enumerate(_first(options, size))]
     _run(fits, options, runners, _drops(ways[0], size.keep))
-    leader = min((r for r in runners if r.state in ("complete", "starved")), key=_place, default=None)
+    leader = min((r for r in runners if r.state in (None, "complete", "starved")), key=_place, default=None)
     if leader is not None and len(ways) > 1:
         around = _around(leader.rate, options.space, size)
         wanted = [(rate, way) for way in ways[1:] for rate in (around if way.name != "optimal" else [leader.rate])]
         room = None if options.budget.fits is None else max(options.budget.fits - len(runners), 0)
-        more = [_start(fits, n, rate, way) for n, (rate, way) in enumerate(wanted[:room], len(runners))]
+        more = [begin(fits, n, rate, options, str(way)) for n, (rate, way) in enumerate(wanted[:room], len(runners))]
         _run(fits, options, more, size.later, sum(runner.trained for runner in runners))
         runners += more
-    _settle(fits, runners, options, ways)
-    return [(runner.trial(fits.train_rows, options), runner.handle) for runner in runners]
+    _settle(fits, runners, options, [str(way) for way in ways])
+    found = [(runner.trial(fits.train_rows), runner.handle) for runner in runners]
+    for trial, _ in found:
+        options.progress(line(trial))
+    return found
 
 
 # ── the field ─────────────────────────────────────────────────────────────────────────────────────
@@ -110,57 +113,35 @@ def _drops(way: Schedule, keep: Mapping[int, int]) -> Mapping[int, int]:
     return {math.ceil(way.horizon * (n + 2) / 6): count for n, count in enumerate(keep.values())}
 
 
-def _start(fits: Fits, number: int, rate: float, way: Schedule) -> Runner:
-    runner = Runner(number, rate, way)
-    try:
-        runner.handle = fits.add(rate, str(way))
-    except RetuneError as error:
-        runner.end("failed", str(error))
-    return runner
-
-
 # ── the race ──────────────────────────────────────────────────────────────────────────────────────
 def _run(
     fits: Fits, options: SearchOptions, runners: Sequence[Runner], keep: Mapping[int, int], before: int = 0
 ) -> None:
     """Until all have ended, by themselves, by being left behind, at the cap, or with the budget."""
-    note = "still improving after {} steps: raise max_steps"
+    limits = replace(options, patience=min(options.patience, PATIENCE))
     for epoch in range(1, options.max_steps + 1):
-        running = [runner for runner in runners if runner.state is None]
-        if not running:
+        on = running(runners)
+        if not on:
             return
-        if _spent(before + sum(runner.trained for runner in runners) + len(running), options):
-            note = "the budget of the search was spent after {} steps"
-            break
-        _advance(fits, running)
-        for runner in running:
-            runner.look(fits.baseline, min(options.patience, PATIENCE))
+        if _spent(before + sum(runner.trained for runner in runners) + len(on), options):
+            for runner in on:
+                runner.end("starved", f"the budget of the search was spent after {runner.trained} steps")
+            return
+        advance(fits, on, epoch, limits)
+        for runner in on:
+            if runner.state == "complete" and (note := far_above(runner.lowest, fits.baseline)):
+                runner.end("diverged", note)
         if epoch in keep:
             # Only fits at an equal share of their way can be compared; those of one schedule are.
-            open_ended = [runner for runner in runners if runner.schedule.horizon is None]
+            open_ended = [runner for runner in runners if parse(runner.schedule).horizon is None]
             _thin(open_ended or runners, keep[epoch], epoch, fits.baseline)
-        _drop(fits, [runner for runner in running if runner.state not in (None, "complete")])
-    for runner in runners:
-        if runner.state is None:
-            runner.end("starved", note.format(len(runner.curve)))
+        _drop(fits, [runner for runner in on if runner.state not in (None, "complete")])
 
 
 def _spent(steps: int, options: SearchOptions) -> bool:
     """Whether one more pass would go beyond the budget."""
     most, seconds = options.budget.steps, options.budget.seconds
     return (most is not None and steps > most) or (seconds is not None and options.elapsed() >= seconds)
-
-
-def _advance(fits: Fits, running: Sequence[Runner]) -> None:
-    """One epoch for all."""
-    try:
-        parts = fits.advance([runner.handle for runner in running], 1)
-    except RetuneError as error:
-        for runner in running:
-            runner.end("failed", str(error))
-        return
-    for runner, part in zip(running, parts, strict=True):
-        runner.take(float(part[0]) if len(part) else None)
 
 
 def _place(runner: Runner) -> tuple[float, float]:
@@ -174,18 +155,17 @@ def _thin(runners: Sequence[Runner], keep: int, epoch: int, baseline: float) -> 
         if runner.state is not None:
             continue
         # Far above the constant a larger rate has diverged; a smaller one may merely be slow.
-        if runner.rate > ranked[0].rate and runner.nonsense(baseline):
-            runner.end("diverged", runner.above(baseline))
+        if runner.rate > ranked[0].rate and (note := far_above(runner.lowest, baseline)):
+            runner.end("diverged", note)
         else:
             runner.end("pruned", f"place {place} of {len(ranked)} after {epoch} epochs, {keep} went on")
 
 
 # ── the winner ────────────────────────────────────────────────────────────────────────────────────
-def _settle(fits: Fits, runners: Sequence[Runner], options: SearchOptions, ways: Sequence[Schedule]) -> None:
+def _settle(fits: Fits, runners: Sequence[Runner], options: SearchOptions, ways: Sequence[str]) -> None:
     """Score the complete fits by the user's metric and free all but the winner's."""
     for runner in runners:
-        if runner.state == "complete":
-            _score(runner, fits, options)
+        score(fits, runner, options)
     ranked = [(runner.loss, runner) for runner in runners if runner.loss is not None]
     winner = None
     if ranked:
@@ -198,18 +178,6 @@ def _settle(fits: Fits, runners: Sequence[Runner], options: SearchOptions, ways:
                 simpler = "rate is smaller" if runner.schedule == winner.schedule else "schedule is simpler"
                 runner.end("pruned", f"less than {TIE:.1%} better than trial {winner.number}, whose {simpler}")
     _drop(fits, [runner for runner in runners if runner is not winner])
-
-
-def _score(runner: Runner, fits: Fits, options: SearchOptions) -> None:
-    try:
-        loss = options.loss(fits.score(runner.handle, runner.steps))
-    except RetuneError as error:
-        runner.end("failed", str(error))
-        return
-    if math.isfinite(loss):
-        runner.loss = loss
-    else:
-        runner.end("failed", "the metric on valid is not a finite number: check valid's labels")
 
 
 def _drop(fits: Fits, losers: Sequence[Runner]) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from lr_retune.records import Fits, Range, SearchOptions, Trial
 from lr_retune.search import leader
 from lr_retune.search.budget import left, spent
-from lr_retune.search.early_stop import NO_FIT, fit
+from lr_retune.search.early_stop import NO_FIT, far_above, fit
 from lr_retune.search.grid import rates
-from lr_retune.search.stretch import Runner, advance, begin, found, nonsense
+from lr_retune.search.runner import Runner, advance, begin, found
 
 SPEEDS = (0.4, 0.6, 0.8)  # steps per decade of each sweep, as shares of the patience
 LEAST = 8  # steps of a sweep
@@ -145,7 +145,7 @@ def _rise(fits: Fits, sweeps: Sequence[_Sweep], options: SearchOptions) -> None:
             fits.set_rate(sweep.runner.handle, float(sweep.rates[step]))
         advance(fits, [sweep.runner for sweep in rising], step + 1, endless)
         for sweep in rising:
-            if sweep.runner.state is None and nonsense(sweep.runner.curve[-1], fits.baseline):
+            if sweep.runner.state is None and far_above(sweep.runner.curve[-1], fits.baseline):
                 sweep.runner.end("pruned")
 
 
