@@ -66,7 +66,7 @@ def named(parts: Sequence[tuple[float, str]]) -> str:
     >>> named([(0.15, "constant"), (0.07, "constant")]), parts("average(0.15 constant + 0.07 constant)")
     ('average(0.15 constant + 0.07 constant)', ((0.15, 'constant'), (0.07, 'constant')))
     """
-    return f"average({' + '.join(f'{rate:g} {schedule}' for rate, schedule in parts)})"
+    return f"average({' + '.join(f'{float(rate)!r} {schedule}' for rate, schedule in parts)})"
 
 
 def parts(schedule: str) -> tuple[tuple[float, str], ...]:

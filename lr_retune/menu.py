@@ -73,8 +73,9 @@ def compare(
 
 def _names(family: Family) -> list[str]:
     """The family's own first, then the rest by name."""
-    theirs = {find("families", name).default_strategy for name in installed("families")} - {"grid"}
-    return [family.default_strategy, *(name for name in installed("strategies") if name not in theirs | {"fixed"})]
+    theirs = {getattr(find("families", name), "default_strategy", "grid") for name in installed("families")} - {"grid"}
+    rest = (name for name in installed("strategies") if name not in theirs | {"fixed"})
+    return list(dict.fromkeys([family.default_strategy, *rest]))
 
 
 def _why(found: TuneResult) -> str:

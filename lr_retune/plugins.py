@@ -64,7 +64,8 @@ def provider(group: Group, name: str) -> str | None:
 
 def load_family(model: Model, name: str | None = None) -> Family:
     """The family of a configuration, or of a champion that has another one."""
-    built: Family = find("families", name or model.family)(model.params, model.threads)
+    ours = name is None or name == model.family
+    built: Family = find("families", name or model.family)(model.params if ours else {}, model.threads)
     return built
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from lr_retune.errors import ConfigError
 
+MOST = 1e6  # epochs, cycles
 CUT = 5.0  # what scikit-learn's adaptive divides by
 LEAST = 1e-6  # below it, scikit-learn's adaptive ends
 NOTHING = 1e-3  # share of eta0 at which a rate that comes down without end is given up
@@ -106,7 +107,11 @@ def _plateau(epochs: np.ndarray, args: Sequence[float]) -> np.ndarray:
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────
 def _whole(value: float) -> bool:
-    return value >= 1 and value.is_integer()
+    return 1 <= value <= MOST and value.is_integer()
+
+
+def _few(value: float) -> bool:
+    return _whole(value) and value <= 20
 
 
 def _share(value: float) -> bool:
@@ -157,8 +162,8 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "warm_restarts": _Kind(
             _warm_restarts,
             (2, 2, 3),
-            "(epochs of the first cycle, times, cycles)",
-            (_whole, _whole, _whole),
+            "(epochs of the first cycle, times, at most 20 cycles)",
+            (_whole, _whole, _few),
             lambda args: int(sum(args[0] * args[1] ** cycle for cycle in range(int(args[2])))),
             waits=True,
         ),
@@ -304,7 +309,7 @@ def optimal_start(alpha: float) -> float:
 
 
 def patience(schedule: Schedule | str, wanted: int) -> int:
-    """Epochs without gain that end a fit: not before its horizon, and not before an adaptive rate came down twice.
+    """Epochs without gain that end a fit: not before its horizon, nor before a rate that falls in steps fell twice.
 
     A text that another family understands in its own way is given what is wanted.
 
@@ -315,7 +320,7 @@ def patience(schedule: Schedule | str, wanted: int) -> int:
         found = parse(schedule) if isinstance(schedule, str) else schedule
     except ConfigError:
         return wanted
-    if found.name == "adaptive":
+    if found.name in ("adaptive", "step"):
         return max(wanted, 2 * int(found.args[0]) + 1)
     return max(wanted, found.horizon or 0)
 

@@ -339,6 +339,8 @@ def tune(
 
 def _old(config: Config, plugins: Plugins, plan: Plan, champion: Champion, past: Past, gaps: tuple[str, ...]) -> Named:
     """The champion's rate, with the rows it was trained on where they can still be read as they were."""
+    if champion.family != plugins.family.name:  # its rate means nothing to another family
+        return Named(plugins.family.default_rate)
     named = Named(champion.learning_rate, champion.schedule)
     if past.champion is None:
         return named

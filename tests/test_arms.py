@@ -66,7 +66,7 @@ def test_a_new_rate_is_fitted_by_two_more_seeds_where_the_seed_matters() -> None
 def test_a_family_that_leaves_nothing_to_chance_is_not_fitted_again() -> None:
     found = searched({"num_leaves": 4}, Named(0.9))
     assert found.repeats == {}
-    assert (found.cost["repeats"].fits, found.cost["repeats"].steps) == (1, 5)
+    assert (found.cost["repeats"].fits, found.cost["repeats"].steps) == (1, 6)
 
 
 def test_a_lead_that_other_seeds_do_not_confirm_leaves_the_old_rate() -> None:
@@ -286,9 +286,7 @@ def test_workers_of_a_dask_scheduler_give_the_same_trials() -> None:
 
     rows, family = data(), LightGBM({"num_leaves": 4}, 1)
     alone = grid(family.start(rows, seed=0), options(rows))
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
         asked = side_by_side(family, rows, options(rows), dask=cluster.scheduler_address)
         found = grid(Live(family.start(rows, seed=0)), asked)
     assert [trial for trial, _ in found] == [trial for trial, _ in alone]
@@ -379,3 +377,52 @@ def test_a_lead_within_its_own_standard_error_leaves_the_old_rate() -> None:
     wide = run(LightGBM({}, 1), rows, asked, strategy=grid, old=far, user_range=None, fixed_counts=False)
     assert wide.models["challenger"][0].learning_rate == 0.1
     assert not wide.same_rate
+
+
+def test_what_a_budget_cut_is_no_control() -> None:
+    rows = data()
+    asked = options(rows, space=Range(0.9, 0.9), points=1, budget=Budget(steps=3))
+    found = run(LightGBM({"num_leaves": 4}, 1), rows, asked, strategy=grid, old=Named(0.9), user_range=None)
+    states = {trial.role: trial.state for trial in found.trials}
+    assert states["candidate"] == "starved"
+    assert states["control"] == "complete"
+
+
+@pytest.mark.parametrize("strategy", [grid, random])
+def test_one_rate_that_is_asked_for_many_times_is_fitted_once(
+    strategy: Callable[[Fits, SearchOptions], Sequence[tuple[Trial, int]]],
+) -> None:
+    rows = data()
+    asked = options(rows, space=Range(0.1, 0.1000002), points=5)
+    found = run(LightGBM({}, 1), rows, asked, strategy=strategy, old=None, user_range=asked.space)  # type: ignore[arg-type]
+    assert [trial.role for trial in found.trials].count("candidate") == 1
+    assert found.estimate is not None
+
+
+def test_the_name_of_an_average_loses_no_digit() -> None:
+    parts = ((0.05123441, "constant"), (1 / 3, "one_cycle(12)"))
+    assert average.parts(average.named(parts)) == parts
+
+
+def test_a_journal_that_cannot_be_begun_adds_nothing_to_the_one_that_lies_there(tmp_path: Path) -> None:
+    path = tmp_path / "search.jsonl"
+    trial = Trial(0, "candidate", 0.1, "constant", 1.0, 2, "complete", (2.0, 1.0), Cost(1, 2, 20))
+    Journal(path, "a").remember(trial)
+    path.with_suffix(".new").mkdir()
+    Journal(path, "b").remember(replace(trial, loss=99.0))
+    path.with_suffix(".new").rmdir()
+    assert Journal(path, "a").recall(0, 0.1, "constant", "candidate") == trial
+
+
+def test_a_champion_of_another_family_lends_no_rate(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path, changed=100), environ={})
+    model = config.model.model_copy(update={"family": "sgd", "params": {}})
+    linear = config.model_copy(
+        update={"model": model, "search": config.search.model_copy(update={"strategy": "auto", "learning_rate": None})}
+    )
+    stores = Stores.in_memory(linear)
+    bootstrap(linear, stores, day(100))
+    found = retune(config, stores, day(106)).result
+    assert found is not None
+    assert found.control is not None
+    assert found.control.learning_rate == 0.05

@@ -14,13 +14,15 @@ from lr_retune.records import Cost, Range, SearchOptions, Trial, canonical
 from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
 from lr_retune.search.attempts import KEPT, LOOKS
-from lr_retune.search.bracket import CAP, FLOOR, FOR_AVERAGE, LIMITS, START, STEP, bracket, start
+from lr_retune.search.bracket import FOR_AVERAGE, LIMITS, START, STEP, bracket, start
 from lr_retune.search.choose import MOST_TOGETHER, TOGETHER, best, ranked, together
 from lr_retune.search.early_stop import Bar, fit
 from lr_retune.search.estimate import behind, roughness
 from lr_retune.search.grid import grid
 from lr_retune.search.live import Live
 from lr_retune.testing import ToyFits, check_strategy, toy_data
+
+FLOOR, CAP = LightGBM.default_range.low, LightGBM.default_range.high
 
 
 def options(**changes: object) -> SearchOptions:
@@ -171,8 +173,6 @@ def test_walls_work_and_memory_are_kept_on_any_surface(fits: Surface, limit: dic
     assert 1 <= len(found) <= LIMITS[asked.effort].fits
     assert len(set(rates(found))) == len(found)
     assert all(asked.space.low <= rate <= asked.space.high for rate in rates(found))
-    if asked.space.low <= CAP and asked.space.high >= FLOOR:
-        assert all(FLOOR <= rate <= CAP for rate in rates(found))
     assert [trial.number for trial, _ in found] == list(range(len(found)))
     told = sum((trial.cost for trial, _ in found), Cost())
     assert (told.fits, told.steps, told.row_steps) == (fits.work.fits, fits.work.steps, fits.work.row_steps)
@@ -208,7 +208,7 @@ def test_an_edge_that_leads_by_more_than_luck_always_widens_whatever_led_before(
     earlier = ((Trial(0, "candidate", past, "constant", 1.0, 9, "complete"),),)
     asked = options(**limit, earlier=earlier)
     found = bracket(fits, asked)
-    low, high = max(asked.space.low, FLOOR), min(asked.space.high, CAP)
+    low, high = asked.space.low, asked.space.high
     if low > high:
         low, high = asked.space.low, asked.space.high
     most = min(LIMITS[asked.effort].fits, FOR_AVERAGE if asked.answer == "average" else 99)

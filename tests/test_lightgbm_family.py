@@ -336,6 +336,15 @@ def test_a_schedule_that_has_come_down_to_nothing_grows_no_tree() -> None:
     assert len(fits.advance([handle], 20)[0]) == 6
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle(12)", "triangular(4,3)", "exponential(4)", "cosine(9)"])
+def test_a_scheduled_fit_is_the_same_file_however_far_it_was_trained(schedule: str) -> None:
+    fits = LightGBM({"num_leaves": 4}, 1).start(toy_data(), seed=0)
+    further, exactly = fits.add(0.2, schedule), fits.add(0.2, schedule)
+    fits.advance([further], 40)
+    fits.advance([exactly], 7)
+    assert fits.finish(further, 7).files() == fits.finish(exactly, 7).files()
+
+
 @pytest.mark.parametrize("schedule", ["optimal", "adaptive(3)", "plateu(3)", "step(0,2)"])
 def test_a_schedule_that_trees_cannot_follow_is_refused(schedule: str) -> None:
     fits = LightGBM({"num_leaves": 4}, 1).start(toy_data(), seed=0)

@@ -399,3 +399,16 @@ def test_a_race_has_its_permanent_rows_like_any_search() -> None:
     assert arms.cost["control"] == Cost()
     assert arms.models["control"][1] is arms.models["challenger"][1]
     assert arms.cost["search"].fits == 29
+
+
+@pytest.mark.parametrize("steps", [60, 150])
+def test_a_budget_of_steps_leaves_a_model(steps: int) -> None:
+    data = toy_data("binary")
+    valid = data.valid.y
+    limits = replace(
+        options(budget=Budget(steps=steps), patience=5, schedules=SGD.default_schedules),
+        loss=lambda score: data.curve_loss(valid, score),
+    )
+    found = race(SGD({}, 1).start(data, seed=0), limits)
+    assert sum(trial.cost.steps for trial, _ in found) <= steps
+    assert any(trial.state == "complete" for trial, _ in found)

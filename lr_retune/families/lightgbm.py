@@ -143,8 +143,6 @@ class BoosterFits:
         booster = self._boosters[handle]
         look = self._observer(curve)
         for rate in self._rates(handle, steps):
-            if rate == 0:  # a schedule that has come to its end
-                break
             if rate is not None:
                 booster.reset_parameter({"learning_rate": rate})
             if booster.update():
@@ -156,8 +154,9 @@ class BoosterFits:
         """The rate of each of the next rounds; None: as it is."""
         if handle not in self._shapes:
             return [None] * steps
-        done = self._boosters[handle].current_iteration() + np.arange(steps)
-        return list(map(float, schedules.rates(*self._shapes[handle], done, per_epoch=1)))
+        done, end = self._boosters[handle].current_iteration(), self._shapes[handle][0].end
+        rounds = np.arange(done, done + steps if end is None else min(done + steps, end))
+        return list(map(float, schedules.rates(*self._shapes[handle], rounds, per_epoch=1)))
 
     def _observer(self, curve: list[float]) -> Callable[[np.ndarray, Any], tuple[str, float, bool]]:
         y, loss = self._data.valid.y, self._data.curve_loss
@@ -187,7 +186,11 @@ class BoosterFits:
 
     def finish(self, which: int, steps: int) -> FittedModel:
         """The first ``steps`` trees as a model of their own."""
-        text = self._grown(which, steps).model_to_string(num_iteration=steps)
+        booster = self._grown(which, steps)
+        if which in self._shapes:  # the text tells the last rate, and the fit may have gone further than it is cut
+            (rate,) = schedules.rates(*self._shapes[which], np.array([steps - 1]), per_epoch=1)
+            booster.reset_parameter({"learning_rate": float(rate)})
+        text = booster.model_to_string(num_iteration=steps)
         return BoosterModel(text.encode(), self._params["num_threads"])
 
     def _grown(self, which: int, steps: int) -> lgb.Booster:

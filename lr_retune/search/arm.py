@@ -74,7 +74,8 @@ def _one(
     fits: Live, name: tuple[float, str], role: Role, done: Sequence[Found], number: int, options: SearchOptions
 ) -> Found:
     for trial, handle in done:
-        if _name(trial) == name and trial.state != "pruned" and handle != NO_FIT:
+        cut = trial.state == "pruned" or (trial.state == "starved" and len(trial.curve) < options.max_steps)
+        if _name(trial) == name and not cut and handle != NO_FIT:
             note = f"the fit of trial {trial.number}" + (f": {trial.note}" if trial.note else "")
             return replace(trial, number=number, role=role, cost=Cost(), note=note), handle
     return fit(fits, name[0], number, options, role=role, schedule=name[1])

@@ -131,8 +131,8 @@ def _advised(trials: Sequence[Trial], options: SearchOptions) -> tuple[Trial, ..
     def told(trial: Trial) -> Trial:
         if trial.state != "starved":
             return trial
-        if trial.cost.steps < options.max_steps:
-            return replace(trial, note=f"still improving when the budget ended it after {trial.cost.steps} steps")
+        if len(trial.curve) < options.max_steps:
+            return replace(trial, note=f"still improving when the budget ended it after {len(trial.curve)} steps")
         needed = max(progress, default=0.0) / trial.learning_rate + options.patience
         cap = math.ceil(max(needed, 1.5 * options.max_steps) / 100) * 100
         return replace(trial, note=f"{trial.note.partition(': raise')[0]}: max_steps = {cap} would do")

@@ -79,7 +79,6 @@ class Attempts:
             trial, handle = self.found[number]
             if handle == NO_FIT:
                 handle = self._fits.add(trial.learning_rate, trial.schedule)
-                self._fits.advance([handle], trial.steps)
             score = self._scores[number] = self._fits.score(handle, trial.steps)
         return score
 

@@ -19,7 +19,6 @@ from lr_retune.search.estimate import behind, lowest
 
 START = (0.15, 0.07)  # large and cheap first
 STEP = START[0] / START[1]  # how far apart rates are until the search looks in between
-FLOOR, CAP = 0.004, 0.4
 NARROW = 1.35  # rates closer than that are not parted further
 
 
@@ -45,7 +44,7 @@ def bracket(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     A fit that cannot catch up with the leader is pruned, by its curve; the leader is the best by ``options.loss``.
     ``options.points`` is not read. Earlier searches say which rate goes first.
     """
-    space, limit = _walls(options.space), _limit(options)
+    space, limit = options.space, _limit(options)
     search = Attempts(fits, options)
     ahead = _ordered(start(space), options.earlier, limit)
     while len(search.found) < limit.fits and not budget.spent(search.found, options):
@@ -77,12 +76,6 @@ def start(space: Range) -> list[float]:
         return list(dict.fromkeys((space.high, space.low)))
     moved = min(1.0, space.high / top) * max(1.0, space.low / bottom)
     return [_held(top * moved, space), _held(bottom * moved, space)]
-
-
-def _walls(space: Range) -> Range:
-    """The space without rates that trees never want, unless the user wants no others."""
-    low, high = max(space.low, FLOOR), min(space.high, CAP)
-    return Range(low, high) if low <= high else space
 
 
 def _held(rate: float, space: Range) -> float:

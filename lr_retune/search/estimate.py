@@ -168,6 +168,8 @@ def _bumps(points: Sequence[Point]) -> list[float]:
     """By how much each inner point lies above its neighbours' line, in units of one point's noise."""
     found = []
     for (a, left), (b, middle), (c, right) in zip(points, points[1:], points[2:], strict=False):
+        if a == c:  # one rate, tried three times
+            continue
         near = (b - a) / (c - a)
         line = (1 - near) * left + near * right
         found.append((middle - line) / math.sqrt(1 + near**2 + (1 - near) ** 2))

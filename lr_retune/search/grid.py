@@ -46,9 +46,9 @@ def rate_at(space: Range, place: float) -> float:
 
 
 def _try_all(fits: Fits, wanted: Iterable[float], options: SearchOptions) -> list[tuple[Trial, int]]:
-    """Fit one rate after the other; only the leader's fit stays in memory."""
+    """Fit one rate after the other; a rate that is asked for twice is fitted once."""
     found: list[tuple[Trial, int]] = []
-    asked = list(enumerate(wanted))
+    asked = list(enumerate(dict.fromkeys(wanted)))
     options = known(asked[: options.budget.fits], options)
     for number, rate in asked:
         if budget.spent(found, options):

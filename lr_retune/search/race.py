@@ -53,7 +53,7 @@ def race(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     if leader is not None and len(ways) > 1:
         around = _around(leader.rate, options.space, size)
         wanted = [(rate, way) for way in ways[1:] for rate in (around if way.name != "optimal" else [leader.rate])]
-        room = None if options.budget.fits is None else max(options.budget.fits - len(runners), 0)
+        room = _room(options, runners)
         more = [begin(fits, n, rate, options, str(way)) for n, (rate, way) in enumerate(wanted[:room], len(runners))]
         _run(fits, options, more, size.later, sum(runner.trained for runner in runners))
         runners += more
@@ -82,11 +82,20 @@ def _scouts(way: Schedule) -> bool:
 
 def _first(options: SearchOptions, size: Field) -> list[float]:
     """Rates of the first race: even ones, and what the last search of this model found, within the budget."""
-    space, most = options.space, options.budget.fits
+    space, most = options.space, _room(options)
     found = _rates(space, size.per_decade, most)
     known = [(t.loss, t.number, t.learning_rate) for t in (options.earlier or ((),))[-1] if t.loss is not None]
     more = [min(known)[2]] if known and (most is None or len(found) < most) else []
     return sorted({*found, *(rate for rate in more if space.low <= rate <= space.high)}, reverse=True)
+
+
+def _room(options: SearchOptions, runners: Sequence[Runner] = ()) -> int | None:
+    """How many fits may begin, so that a budget of steps lets each of them end; one always may."""
+    fits, steps = options.budget.fits, options.budget.steps
+    room = [] if fits is None else [fits - len(runners)]
+    if steps is not None:
+        room.append((steps - sum(runner.trained for runner in runners)) // (2 * PATIENCE))
+    return max(0 if runners else 1, min(room)) if room else None
 
 
 def _rates(space: Range, per_decade: int, most: int | None = None) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
@@ -68,11 +69,19 @@ def _again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:
 
 
 def _same(fits: Live, arm: Arm) -> tuple[bool, Cost]:
-    """Whether the family leaves nothing to chance: the first steps tell, and cost little."""
+    """Whether the family leaves nothing to chance: the first steps tell, and cost little.
+
+    LightGBM's GOSS draws rows from step 1 / rate on, so fits that agree at first are followed a little beyond that.
+    """
     trial, _ = arm.parts[0]
-    first = trial.curve[:GLANCE]
-    (curve,) = fits.advance([fits.add(trial.learning_rate, trial.schedule)], len(first))
-    return tuple(curve.tolist()) == first, Cost(1, len(curve), len(curve) * fits.train_rows)
+    handle, done = fits.add(trial.learning_rate, trial.schedule), 0
+    for until in (GLANCE, max(GLANCE, math.ceil(1 / trial.learning_rate) + 2)):
+        wanted = trial.curve[done:until]
+        (curve,) = fits.advance([handle], len(wanted)) if wanted else ((),)
+        done += len(curve)
+        if tuple(map(float, curve)) != wanted:
+            return False, Cost(1, done, done * fits.train_rows)
+    return True, Cost(1, done, done * fits.train_rows)
 
 
 def _by_role(made: Sequence[tuple[Made, Made]]) -> dict[str, tuple[Made, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lr_retune import schedules
-from lr_retune.errors import RetuneError
+from lr_retune.errors import ConfigError, RetuneError
 from lr_retune.records import Cost, Fits, SearchOptions, Trial, TrialState
 from lr_retune.search.early_stop import NO_FIT, far_above, line, starved
 
@@ -58,7 +58,7 @@ class Runner:
 def begin(
     fits: Fits, number: int, rate: float, options: SearchOptions | None = None, schedule: str = "constant"
 ) -> Runner:
-    """Start a fit; one that cannot start has failed.
+    """Start a fit; one that cannot start has failed. Raises ConfigError for a schedule the family cannot follow.
 
     With ``options``, a trial that a killed search remembered is told again, step by step, and trains nothing.
     """
@@ -68,6 +68,8 @@ def begin(
         if runner.known is None or runner.known.state == "complete":
             runner.handle = fits.add(rate, schedule)
     except RetuneError as error:
+        if isinstance(error, ConfigError) and schedule != "constant":
+            raise  # a schedule that this family cannot follow: no other rate would change that
         runner.end("failed", str(error))
     return runner
 

@@ -28,12 +28,14 @@ class Journal:
         self._path = path
         self._known = {} if path is None else _read(path, key)
         if path is not None:  # written anew: nothing may follow a torn line
-            with suppress(OSError):
+            try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lines = [canonical({"search": key}), *map(canonical, self._known.values())]
                 new = path.with_suffix(".new")
                 new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
                 new.replace(path)
+            except OSError:  # what lies there is another search's: nothing may be added to it
+                self._path = None
 
     def recall(self, number: int, learning_rate: float, schedule: str, role: Role) -> Trial | None:
         """The trial if it was finished before."""
