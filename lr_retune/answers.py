@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lr_retune.average import parts
 from lr_retune.records import Candidate, Champion, Cost, Facts, Report, Trial, TuneResult, plain
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def search(result: TuneResult) -> dict[str, Any]:
         "step_unit": result.step_unit,
         "at_wall": result.at_wall,
         "estimate": plain(result.estimate),
+        "reason": result.reason,
         "lead": result.lead,
         "same_rate": result.same_rate,
         "cost": plain(result.cost.get("search", Cost())),
@@ -190,18 +192,19 @@ def lines_of_report(found: Report) -> list[str]:
     if found.result is not None and found.judgement is not None:
         losses = found.judgement.losses
         rows = [
-            (role, candidate.learning_rate, candidate.steps, losses.get(role))
+            (role, candidate.learning_rate, candidate.schedule, candidate.steps, losses.get(role))
             for role in ("challenger", "control", "fixed")
             if (candidate := getattr(found.result, role)) is not None
         ]
         text.append(f"  holdout loss: champion {short(losses.get('champion'))}")
         text += [
-            f"    {role:<10} rate {rate:.4g}  {steps} {found.result.step_unit}  loss {short(loss)}"
-            for role, rate, steps, loss in rows
+            f"    {role:<10} rate {rate:.4g}{shaped(schedule)}  {steps} {found.result.step_unit}  loss {short(loss)}"
+            for role, rate, schedule, steps, loss in rows
         ]
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
-        text += [f"  {line}" for line in told_wall(found.result.at_wall)]
-    text.append(f"  champion: version {found.champion.version}, rate {found.champion.learning_rate:.4g}")
+        text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
+    rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"
+    text.append(f"  champion: version {found.champion.version}, rate {rate_now}")
     return text
 
 
@@ -238,20 +241,27 @@ def lines_of_search(found: TuneResult) -> list[str]:
     best, lines = found.challenger, table(head, rows)
     if best is None:
         return [*lines, "no trial ended well", *(f"  trial {t.number}: {t.note}" for t in found.trials if t.note)]
-    shape = "" if best.schedule == "constant" else f", {best.schedule}"
-    told = f"best: rate {best.learning_rate:.4g}{shape}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}"
-    return [*lines, told, *said_of_search(found), *told_wall(found.at_wall)]
+    rate = f"{best.learning_rate:.4g}{shaped(best.schedule)}"
+    lines.append(f"best: rate {rate}, {best.steps} {found.step_unit}, valid loss {short(best.loss)}")
+    return [*lines, *filter(None, [found.reason]), *_starved(found), *told_wall(found.at_wall)]
 
 
-def said_of_search(found: TuneResult) -> list[str]:
-    """What the trials say together, and why the old rate stays where it does."""
-    if found.estimate is None:
-        return []
-    lines = [found.estimate.reason]
-    if found.same_rate and found.lead is not None:
-        behind = "does not lead" if found.lead <= 0 else f"leads by {found.lead:.2%} on valid, which is within chance"
-        lines.append(f"the old rate stays: the new one {behind}")
-    return lines
+def shaped(schedule: str) -> str:
+    """A schedule beside its rate; nothing for a constant one.
+
+    >>> shaped("constant"), shaped("cosine(12)"), shaped("average(0.15 constant + 0.07 constant)")
+    ('', ', cosine(12)', ', the average of 0.15, 0.07')
+    """
+    if schedule == "constant":
+        return ""
+    rates = ", ".join(f"{rate:.4g}{shaped(own)}" for rate, own in parts(schedule))
+    return f", the average of {rates}" if rates else f", {schedule}"
+
+
+def _starved(found: TuneResult) -> list[str]:
+    """What to raise where fits ran out of steps."""
+    lost = [t.note for t in found.trials if t.state == "starved"]
+    return [f"{len(lost)} of {len(found.trials)} fits are starved: {lost[-1]}"] if lost else []
 
 
 def lines_of_menu(rows: Sequence[Any]) -> list[str]:

@@ -307,7 +307,9 @@ class Search(Section):
     patience: int | None = Field(default=None, ge=1)  # steps; None: the family's, 50 rounds or 5 epochs
     budget: SearchBudget = SearchBudget()
     jobs: int = Field(default=1, ge=1)  # trials at a time, where a strategy knows its rates beforehand
-    dask: str | None = None  # address of a scheduler whose workers train them instead
+    dask: str | None = Field(
+        default=None, pattern=r"^(env:|file:|[a-z]+://).+"
+    )  # address of a scheduler whose workers train them instead
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:

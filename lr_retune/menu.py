@@ -51,7 +51,8 @@ def compare(
     rows: list[Row] = []
     fixed: Row | None = None
     for name in _names(plugins.family):
-        asked = {"strategy": name} | ({"schedules": None} if name in CONSTANT else {})
+        asked: dict[str, object] = {"strategy": name, "jobs": 1, "dask": None}
+        asked |= {"schedules": None} if name in CONSTANT else {}
         changed = config.model_copy(update={"search": config.search.model_copy(update=asked)})
         tell(name)
         try:

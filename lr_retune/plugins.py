@@ -15,6 +15,7 @@ from lr_retune.records import Family, Feeds, Gate, Strategy
 from lr_retune.schedules import parse
 
 # They try constant rates only; a plug-in's strategy is asked to say so itself.
+SIDE_BY_SIDE = frozenset({"fixed", "grid", "random"})  # they know their rates beforehand
 CONSTANT = frozenset({"bracket", "fixed", "grid", "halving", "optuna", "plateau", "random", "range_test"})
 Group = Literal["sources", "families", "strategies", "gates", "transforms", "schedulers"]
 
@@ -84,6 +85,9 @@ def strategy_of(config: Config, family: Family) -> str:
             why = f"strategy {name} tries constant rates only"
             fix = 'leave out [search] schedules; for family = "sgd", strategy kpass races them'
             raise ConfigError(f"schedule {text!r} would not be tried", why=why, fix=fix)
+    if (config.search.jobs > 1 or config.search.dask) and name in (CONSTANT | {"kpass"}) - SIDE_BY_SIDE:
+        why = f"strategy {name} asks each fit where to look next"
+        raise ConfigError("[search] jobs and dask would change nothing", why=why, fix="leave them out, or use grid")
     return name
 
 

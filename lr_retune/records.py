@@ -411,6 +411,7 @@ class TuneResult:
     at_wall: Literal["low", "high"] | None = None  # the winner stands at the user's wall
     same_rate: bool = False  # the challenger carries the champion's rate and schedule
     estimate: Estimate | None = None  # what the search's trials say together; None for a refit
+    reason: str = ""  # why this challenger, in words
     lead: float | None = None  # of the new rate over the old one on valid, share of the old one's loss
     old_rows: Candidate | None = None  # the challenger's rate on the champion's rows, where it is another rate
     repeats: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # challenger, control: by other seeds

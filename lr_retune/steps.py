@@ -329,6 +329,7 @@ def tune(
         at_wall=arms.at_wall,
         same_rate=arms.same_rate,
         estimate=arms.estimate,
+        reason=arms.reason,
         lead=arms.lead,
         old_rows=saved.get("old_rows"),
         repeats={role: tuple(save(made) for made in each) for role, each in arms.repeats.items()},
@@ -436,7 +437,7 @@ def pictures(result: TuneResult, seen: Report) -> dict[str, str]:
     """What a person looks at first: loss against rate, curves, and production's ticks."""
     chosen = None if result.challenger is None else result.challenger.learning_rate
     promised = seen.champion.promised if seen.facts.loss is None else seen.facts.loss.promised
-    fitted = [trial for trial in result.trials if not trial.schedule.startswith("range(")]
+    fitted = [t for t in result.trials if not t.schedule.startswith(("range(", "average("))]
     found = {
         "learning_rate.svg": rate_plot(fitted, chosen, seen.champion.learning_rate),
         "curves.svg": curves_plot(fitted, result.step_unit),

@@ -11,7 +11,7 @@ from lr_retune.records import Cost, Estimate, Family, FitData, Range, SearchOpti
 from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
 from lr_retune.search.choose import at_wall, estimated, inside, together
 from lr_retune.search.live import Live
-from lr_retune.search.repeats import on_old_rows, proved
+from lr_retune.search.repeats import Proof, on_old_rows, proved
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Arms:
     at_wall: Literal["low", "high"] | None = None
     same_rate: bool = False  # the challenger carries the champion's rate and schedule
     estimate: Estimate | None = None
+    reason: str = ""
     lead: float | None = None
 
 
@@ -97,8 +98,21 @@ def run(
         else at_wall(challenger.trial, options.space, user_range is not None),
         same_rate=challenger is not None and challenger.named(old),
         estimate=seen,
+        reason=_reason(seen, proof, challenger is rival),
         lead=None if proof is None else proof.lead,
     )
+
+
+def _reason(seen: Estimate | None, proof: Proof | None, stays: bool) -> str:
+    """What the search found, and why the old rate stays where it does."""
+    if seen is None:
+        return ""
+    if proof is None or proof.lead is None or not stays:
+        return seen.reason
+    if proof.lead <= 0:
+        return f"{seen.reason}. The old rate stays: it is no worse on valid"
+    chance = "other seeds do not confirm it" if proof.made else f"chance alone makes {proof.error:.2%}"
+    return f"{seen.reason}. The old rate stays: the new one leads by {proof.lead:.2%} on valid, and {chance}"
 
 
 def _new(fits: Live, new: Sequence[Found], seen: Estimate | None, number: int, options: SearchOptions) -> Arm | None:
@@ -135,6 +149,6 @@ def _advised(trials: Sequence[Trial], options: SearchOptions) -> tuple[Trial, ..
             return replace(trial, note=f"still improving when the budget ended it after {len(trial.curve)} steps")
         needed = max(progress, default=0.0) / trial.learning_rate + options.patience
         cap = math.ceil(max(needed, 1.5 * options.max_steps) / 100) * 100
-        return replace(trial, note=f"{trial.note.partition(': raise')[0]}: max_steps = {cap} would do")
+        return replace(trial, note=f"{trial.note.partition(': raise')[0]}: max_steps = {cap} or more")
 
     return tuple(told(trial) for trial in trials)

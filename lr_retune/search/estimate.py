@@ -196,9 +196,11 @@ def _terms(points: Sequence[Point], origin: float) -> np.ndarray:
 
 
 def _reason(taken: Trial, first: Trial, back: float, noise: float, zone: Sequence[float]) -> str:
-    noisy = f"luck alone moves a loss by {noise:.2%}"
-    told = f"rates {min(zone):g} to {max(zone):g} cannot be told apart" if len(zone) > 1 else "no other is tied with it"
+    noisy = f"luck alone moves a loss by about {noise:.1%}, up to {TIED:g} times that counts as tied"
+    tied = ", ".join(f"{rate:.4g}" for rate in sorted(zone) if rate != taken.learning_rate)
+    told = f"tied with it: {tied}" if tied else "no other is tied with it"
     if taken.number == first.number:
-        return f"rate {taken.learning_rate:g} is the lowest on valid; {told}: {noisy}"
+        return f"rate {taken.learning_rate:.4g} is the lowest on valid of those tried; {told} ({noisy})"
     why = "takes fewer steps" if taken.steps < first.steps else "is the lower one by its neighbours"
-    return f"rate {taken.learning_rate:g} is {back:.2%} behind rate {first.learning_rate:g} but {why}; {told}: {noisy}"
+    rates = f"rate {taken.learning_rate:.4g} is {back:.2%} behind rate {first.learning_rate:.4g} on valid"
+    return f"{rates} but {why}; {told} ({noisy})"

@@ -23,6 +23,7 @@ class Proof:
 
     holds: bool
     lead: float | None = None  # share of the old rate's loss on valid; None: the old rate has none
+    error: float = 0.0  # standard error of the lead
     made: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # challenger, control: by seed
     cost: Cost = field(default_factory=Cost)
 
@@ -37,7 +38,7 @@ def proved(family: Family, data: FitData, options: SearchOptions, fits: Live, ne
     leads = [lead(new.trial, old.trial)]
     error = 0.0 if leads[0] <= 0 else relative_error(options.loss, new.score(fits), old.score(fits)) or 0.0
     if leads[0] <= error:
-        return Proof(False, leads[0])
+        return Proof(False, leads[0], error)
     made: list[tuple[Made, Made]] = []
     cost = Cost()
     for seed in range(options.seed + 1, options.seed + SEEDS):
@@ -45,14 +46,14 @@ def proved(family: Family, data: FitData, options: SearchOptions, fits: Live, ne
         if not made:
             same, cost = _same(other, new)
             if same:
-                return Proof(True, leads[0], cost=cost)
+                return Proof(True, leads[0], error, cost=cost)
         pair = (_again(other, new, "candidate", options), _again(other, old, "control", options))
         cost = sum((arm.trial.cost for arm in pair), cost)
         if not all(arm.complete for arm in pair):
-            return Proof(False, leads[0], _by_role(made), cost)
+            return Proof(False, leads[0], error, _by_role(made), cost)
         made.append((pair[0].made(other), pair[1].made(other)))
         leads.append(lead(pair[0].trial, pair[1].trial))
-    return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, leads[0], _by_role(made), cost)
+    return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, leads[0], error, _by_role(made), cost)
 
 
 def lead(new: Trial, old: Trial) -> float:

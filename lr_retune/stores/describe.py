@@ -135,7 +135,8 @@ def _brought(record: Mapping[str, Any]) -> str:
     if data is None or rate is None:
         return ""
     if old == new:
-        return f"The learning rate stayed {old}: all of it came with fresh data."
+        why = _at(record, "result", "reason")
+        return f"The learning rate stayed {old}: what changed came with fresh data." + (f" {why}." if why else "")
     return (
         f"Fresh data at the old learning rate {old} brought {data:+.1%}, the new rate {new} {rate:+.1%} on these rows."
     )
