@@ -117,7 +117,7 @@ BROKEN = {
     "no retune.toml": (lambda f: (f / "retune.toml").unlink(), "config", 2, "lr-retune init"),
     "torn toml": (change("[data]", "[data"), "config", 2, "line 5"),
     "unknown key": (change("points = 3", "pints = 3"), "config", 2, "did you mean 'points'"),
-    "unknown plug-in": (change("points = 3", 'points = 3\nstrategy = "gird"'), "plugins", 2, "did you mean 'grid'"),
+    "unknown plug-in": (change('strategy = "grid"', 'strategy = "gird"'), "plugins", 2, "did you mean 'grid'"),
     "secret not set": (add('[mlflow]\ntracking_uri = "env:NO_SUCH_VARIABLE"'), "secrets", 2, "export NO_SUCH_VARIABLE"),
     "no database": (lambda f: (f / "lr_retune.db").write_bytes(b"no" * 9999), "database", 4, "is corrupt"),
     "flipped bytes": (flip("lr_retune.db"), "database", 4, "restore it from a backup"),
@@ -196,7 +196,7 @@ def test_several_things_are_told_at_once_and_the_gravest_decides(cli: Cli, home:
     found = cli("doctor", "--as-of", day(150).isoformat(), "--json")
     assert (found.code, {p["code"] for p in found.json["problems"]}) == (6, {"models", "unattended", "data"})
     assert cli("check", "--as-of", day(150).isoformat()).code == 3  # doctor knows more
-    change("points = 3", 'points = 3\nstrategy = "gird"')(home)
+    change('strategy = "grid"', 'strategy = "gird"')(home)
     found = cli("doctor", "--as-of", day(150).isoformat(), "--json")
     assert {p["code"] for p in found.json["problems"]} >= {"plugins", "models", "unattended"}
     assert next(look for look in found.json["looks"] if look["look"] == "data")["state"] != "ok"
