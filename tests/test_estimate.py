@@ -84,7 +84,9 @@ def test_what_is_not_complete_changes_nothing_unless_it_was_pruned(found: list[T
 @given(found=trials)
 def test_without_noise_the_lowest_loss_wins(found: list[Trial]) -> None:
     told, first = estimate(found, noise=1e-12), lowest(found)
-    assert (told and told.number) == (first and first.number)
+    assert (told is None) == (first is None)
+    if told is not None and first is not None:  # losses that differ in their last bits alone are one loss
+        assert found[told.number].loss == pytest.approx(first.loss, rel=1e-11)
 
 
 def test_a_lucky_dip_beside_a_hill_loses_to_the_valley() -> None:
@@ -187,10 +189,15 @@ def asked(**changes: Any) -> SearchOptions:
 
 def test_what_is_chosen_comes_with_its_handle_and_heeds_the_answer() -> None:
     found = found_of(curve((0.02, 1.0), (0.05, 1.006), (0.1, 1.5)))
-    assert chosen(found, asked()) == found[0]
-    assert chosen(found, asked(answer="cheap_to_serve")) == found[1]
-    assert chosen([], asked()) is None
-    assert chosen(found_of([without_loss(0, 0.1, "starved")]), asked()) is None
+    assert chosen(found, estimated(found, asked())) == found[0]
+    assert chosen(found, estimated(found, asked(answer="cheap_to_serve"))) == found[1]
+    assert chosen([], estimated([], asked())) is None
+    assert (
+        chosen(
+            found_of([without_loss(0, 0.1, "starved")]), estimated(found_of([without_loss(0, 0.1, "starved")]), asked())
+        )
+        is None
+    )
 
 
 def test_with_fits_at_hand_the_noise_is_measured_on_their_rows() -> None:

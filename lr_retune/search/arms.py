@@ -9,7 +9,7 @@ from typing import Literal
 
 from lr_retune.records import Cost, Estimate, Family, FitData, Range, SearchOptions, Strategy, Trial
 from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
-from lr_retune.search.choose import at_wall, estimated, inside, together
+from lr_retune.search.choose import at_wall, chosen, estimated, inside, together
 from lr_retune.search.live import Live
 from lr_retune.search.repeats import Proof, on_old_rows, proved
 
@@ -80,7 +80,7 @@ def run(
     seen = estimated(rivals, options, fits if options.answer == "cheap_to_serve" else None)
     new = _new(fits, rivals, seen, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
-    proof = None if new is None or seen is None or rival is None else proved(family, data, options, fits, new, rival)
+    proof = None if new is None or rival is None else proved(family, data, options, fits, new, rival)
     challenger = new if proof is None or proof.holds else rival
     if challenger is None and rival is not None and rival.complete:
         challenger = rival
@@ -117,9 +117,9 @@ def _reason(seen: Estimate | None, proof: Proof | None, stays: bool) -> str:
 
 def _new(fits: Live, new: Sequence[Found], seen: Estimate | None, number: int, options: SearchOptions) -> Arm | None:
     """What the search found, in the form that was asked for; an average is a trial of its own."""
-    if seen is None:
+    first = chosen(new, seen)
+    if first is None:
         return None
-    first = next(found for found in new if found[0].number == seen.number)
     parts = together(new) if options.answer == "average" else []
     if len(parts) < 2:
         return Arm(first[0], (first,))

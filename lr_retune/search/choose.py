@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from lr_retune.records import Estimate, Fits, Range, SearchOptions, Trial
-from lr_retune.search.estimate import estimate, relative_error
+from lr_retune.search.estimate import estimate, order, relative_error
 
 TOGETHER = 0.03  # share of the best loss by which a fit of an average may lie behind
 MOST_TOGETHER = 3  # fits of an average: five were no better on later rows, and dearer to serve
@@ -19,7 +19,7 @@ def ranked(trials: Iterable[tuple[Trial, int]]) -> list[tuple[Trial, int]]:
 
     A tie goes to the larger rate, which needs fewer steps.
     """
-    return sorted((f for f in trials if f[0].state == "complete" and f[0].loss is not None), key=lambda f: _order(f[0]))
+    return sorted((f for f in trials if f[0].state == "complete" and f[0].loss is not None), key=lambda f: order(f[0]))
 
 
 def best(trials: Iterable[tuple[Trial, int]]) -> tuple[Trial, int] | None:
@@ -33,15 +33,9 @@ def best(trials: Iterable[tuple[Trial, int]]) -> tuple[Trial, int] | None:
     return next(iter(ranked(trials)), None)
 
 
-def chosen(
-    trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits | None = None
-) -> tuple[Trial, int] | None:
-    """The trial that a search takes: not the luckiest on valid, but the one that its curve speaks for.
-
-    None if no trial is complete.
-    """
-    found = estimated(trials, options, fits)
-    return None if found is None else next(each for each in trials if each[0].number == found.number)
+def chosen(trials: Iterable[tuple[Trial, int]], seen: Estimate | None) -> tuple[Trial, int] | None:
+    """The trial that a search takes: not the luckiest on valid, but the one that its curve speaks for."""
+    return None if seen is None else next(each for each in trials if each[0].number == seen.number)
 
 
 def estimated(trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits | None = None) -> Estimate | None:
@@ -57,11 +51,6 @@ def estimated(trials: Sequence[tuple[Trial, int]], options: SearchOptions, fits:
 def _noise(two: Sequence[tuple[Trial, int]], options: SearchOptions, fits: Fits) -> float | None:
     scores = [fits.score(handle, trial.steps) for trial, handle in two]
     return relative_error(options.loss, *scores) if len(scores) == 2 else None
-
-
-def _order(trial: Trial) -> tuple[float, float, int]:
-    assert trial.loss is not None
-    return trial.loss, -trial.learning_rate, trial.number
 
 
 def at_wall(trial: Trial, space: Range, user_given: bool) -> Literal["low", "high"] | None:

@@ -122,9 +122,14 @@ def roughness(trials: Sequence[Trial]) -> float:
 
 
 def lowest(trials: Sequence[Trial]) -> Trial | None:
-    """The complete trial of the lowest loss; a tie goes to the larger rate."""
-    ranked = [(t.loss, -t.learning_rate, t.number, t) for t in trials if t.state == "complete" and t.loss is not None]
-    return min(ranked)[-1] if ranked else None
+    """The complete trial of the lowest loss."""
+    return min((t for t in trials if t.state == "complete" and t.loss is not None), key=order, default=None)
+
+
+def order(trial: Trial) -> tuple[float, float, int]:
+    """By loss; a tie goes to the larger rate."""
+    assert trial.loss is not None
+    return trial.loss, -trial.learning_rate, trial.number
 
 
 def behind(trial: Trial, first: Trial) -> float | None:

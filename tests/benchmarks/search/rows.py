@@ -12,8 +12,8 @@ from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.records import Answer, Effort, Family, Fits, FittedModel, Range, SearchOptions, Trial
 from lr_retune.search.bracket import bracket
-from lr_retune.search.choose import chosen as estimated
-from lr_retune.search.choose import together
+from lr_retune.search.choose import chosen as taken
+from lr_retune.search.choose import estimated, together
 from lr_retune.search.grid import fixed, grid
 from lr_retune.search.race import race
 from tests.benchmarks.search.streams import Episode
@@ -143,7 +143,7 @@ def chosen(row: Row, trials: Tried, options: SearchOptions) -> Tried:
     """The trials that make the answer: one, or those whose mean is served; none where no fit is complete."""
     if row.ours and options.answer == "average":
         return together(trials)
-    winner = estimated(trials, options) if row.ours else _lowest(trials)
+    winner = taken(trials, estimated(trials, options)) if row.ours else _lowest(trials)
     return [winner] if winner is not None else []
 
 
