@@ -318,9 +318,16 @@ class Search(Section):
         return self
 
 
+PROFILES: dict[str, dict[str, float]] = {
+    "careful": {"cusum_k": 0.5, "cusum_h": 6.0, "tolerance": 0.02},
+    "cheap_retrain": {"cusum_k": 0.25, "cusum_h": 3.0, "tolerance": 0.01},  # a retrain costs little: more false ones
+}
+
+
 class Policy(Section):
     """When something is worth doing."""
 
+    profile: Literal["careful", "cheap_retrain"] = "careful"  # sets what is not named: cusum_k, cusum_h, tolerance
     max_age: Duration = timedelta(days=30)
     max_search_age: Duration = timedelta(days=180)
     cooldown: int = Field(default=3, ge=0)  # ticks after a settled decision
@@ -330,6 +337,17 @@ class Policy(Section):
     cusum_h: float = Field(default=6.0, gt=0)  # alarm level, between-tick standard deviations
     tolerance: float = Field(default=0.02, ge=0)  # share of the promised loss
     budget: float = Field(default=0.25, gt=0)  # tick-losses a retrain must save without [worth]
+    probe: bool = True  # small twins tell what a retrain would bring
+    regret: float = Field(default=0.12, gt=0)  # tick-losses that probes must find fixable before they alone retrain
+    follow_ups: tuple[int, ...] = Field(default=(3, 8), strict=False)  # ticks after a change was answered by training
+    suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_profile(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {**PROFILES.get(value.get("profile", "careful"), {}), **value}
 
 
 class Watch(Section):

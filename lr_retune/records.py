@@ -206,6 +206,18 @@ class Fault:
     matters: bool  # blocks: the column carries importance, or the whole feed is hit
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Counted work; the same on every machine."""
+
+    fits: int = 0
+    steps: int = 0  # rounds or epochs
+    row_steps: int = 0  # steps x training rows
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.fits + other.fits, self.steps + other.steps, self.row_steps + other.row_steps)
+
+
 # ── observation ───────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True)
 class TickLoss:
@@ -231,6 +243,7 @@ class LossEvidence:
     cusum: float  # in units of spread
     since: datetime | None  # estimated start of the change, where cusum > 0
     alarm: bool  # significant: cusum above h
+    visible: float | None = None  # smallest rise that shows within 14 ticks at one false alarm in 1,000; share
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +257,46 @@ class ColumnDrift:
     threshold: float
     importance: float  # share of the champion's importance; 1 for the score
     drifted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One figure that needs no labels, held against what it did from tick to tick of the reference."""
+
+    name: str  # "score", "estimated_loss", or a column
+    value: float  # on the newest tick that counts
+    usual: tuple[float, float]  # range over the reference's ticks: 5 and 95 %
+    limit: float  # what a tick must exceed
+    beyond: int  # of the newest three ticks
+    raised: bool  # at least two of them, the newest among them or not
+    importance: float = 1.0  # share of the champion's; 1 for score and estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What scores and columns say before labels do. It brings a probe forward; it is no proof."""
+
+    signals: tuple[Signal, ...]
+    estimated: float | None = None  # rise of the loss by calibrated scores, share of the reference's; None: not to say
+    off: str = ""  # why the estimate is not used
+
+    @property
+    def raised(self) -> tuple[Signal, ...]:
+        """Signals that are beyond what they usually do."""
+        return tuple(s for s in self.signals if s.raised)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A small stale and a small fresh model on the same labelled rows: what a retrain would bring."""
+
+    as_of: datetime
+    gain: float  # mean over ticks of stale loss - fresh loss; positive: a retrain helps
+    error: float  # its standard error, from the spread between ticks
+    ticks: int  # they met on
+    rows: int
+    learned: int  # ticks since the change that the fresh model was trained on
+    cost: Cost  # of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +314,10 @@ class Facts:
     drift: tuple[ColumnDrift, ...] = ()
     faults: tuple[Fault, ...] = ()
     alias_moved: str | None = None  # what the registry says where the ledger says otherwise
+    ranking: LossEvidence | None = None  # the same for the ranking of rows, where positives are rare
+    suspicion: Suspicion | None = None  # None: too few ticks to know what is usual
+    probe: Probe | None = None  # None: none was due
+    rows_to_train: int | None = None  # labelled rows that a training would use now
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +346,10 @@ class PastDecision:
     action: Action
     codes: tuple[str, ...]  # reason codes
     outcome: Outcome | None = None  # None: not settled
+    champion: str = ""  # digest it was about
+    since: datetime | None = None  # estimated start of a change that was seen
+    level: float | None = None  # mean loss of the ticks since then
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,18 +394,6 @@ class Range:
     low: float
     high: float
     log: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Counted work; the same on every machine."""
-
-    fits: int = 0
-    steps: int = 0  # rounds or epochs
-    row_steps: int = 0  # steps x training rows
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.fits + other.fits, self.steps + other.steps, self.row_steps + other.row_steps)
 
 
 @dataclass(frozen=True, slots=True)
