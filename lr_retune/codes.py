@@ -63,7 +63,7 @@ def known() -> dict[str, str]:
     from lr_retune.data.contract import FAULTS
     from lr_retune.judge.gates import RULES
     from lr_retune.stores.gate import GATE_RULES
-    from lr_retune.watch.policy import REASONS
+    from lr_retune.watch.reasons import REASONS
 
     return dict(
         chain.from_iterable(d.items() for d in (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, FAULTS, REASONS))

@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,6 +34,8 @@ Answer = Literal["rate", "average", "cheap_to_serve"]
 Files = Mapping[str, bytes]  # a model folder: relative name → content
 
 TRAINING_ACTIONS: tuple[Action, ...] = ("refit", "search")
+JUDGED: tuple[Outcome, ...] = ("rejected", "inconclusive", "promoted")
+SETTLING = frozenset({"harder", "nothing_fixable"})  # codes of a probe's decision that settles as a judge's does
 
 
 # ── canonical form ────────────────────────────────────────────────────────────────────────────────
@@ -85,6 +87,11 @@ def micros(time: datetime) -> int:
     """Microseconds since 1970-01-01 UTC, exact."""
     delta = time - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def at(microseconds: int) -> datetime:
+    """The time that `micros` gave; exact."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
 
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────
@@ -171,6 +178,13 @@ class Rows:
         """Only rows whose label is known."""
         return self.take(~np.isnan(self.y))
 
+    def emphasised(self, since: int) -> Rows:
+        """With the rows from ``since`` (microseconds) on weighing as much as all before, at most twenty-fold each."""
+        weight = np.ones(len(self)) if self.weight is None else self.weight
+        new = self.time >= since
+        times = weight[~new].sum() / weight[new].sum() if weight[new].sum() > 0 else 1.0
+        return replace(self, weight=np.where(new, weight * min(max(times, 1.0), 20.0), weight))
+
 
 @dataclass(frozen=True, slots=True)
 class Logged:
@@ -193,6 +207,7 @@ class Plan:
     contract: Contract  # of the challenger: the champion's columns, levels and ranges learned anew
     rows: Mapping[str, int]  # span name → labelled rows
     digest: str  # content of the rows of all three spans, labels as known at as_of
+    since: datetime | None = None  # a change that is answered: rows from then on weigh as much as all before
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +258,8 @@ class LossEvidence:
     cusum: float  # in units of spread
     since: datetime | None  # estimated start of the change, where cusum > 0
     alarm: bool  # significant: cusum above h
+    now: float | None = None  # mean loss since the change; None: there is none
+    changed: int = 0  # mature ticks since then
     visible: float | None = None  # smallest rise that shows within 14 ticks at one false alarm in 1,000; share
 
 
@@ -295,8 +312,10 @@ class Probe:
     error: float  # its standard error, from the spread between ticks
     ticks: int  # they met on
     rows: int
-    learned: int  # ticks since the change that the fresh model was trained on
-    cost: Cost  # of both
+    learned: int  # ticks after the change that the fresh model was trained on; all of its ticks where there is none
+    cut: datetime | None  # the fresh model did better on rows from then on alone
+    available: int  # labelled rows that a training would have now
+    cost: Cost  # of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +336,6 @@ class Facts:
     ranking: LossEvidence | None = None  # the same for the ranking of rows, where positives are rare
     suspicion: Suspicion | None = None  # None: too few ticks to know what is usual
     probe: Probe | None = None  # None: none was due
-    rows_to_train: int | None = None  # labelled rows that a training would use now
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +371,18 @@ class PastDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """The last search of the rate, as far as it tells whether the optimum may have moved."""
+
+    as_of: datetime
+    rows: int  # trained on
+    spread: float | None = None  # of a tick's loss then
+    at_wall: Literal["low", "high"] | None = None
+    starved: bool = False  # a rate next to the chosen one ran out of steps
+    rate_effect: float | None = None  # what the new rate itself brought on the holdout, relative gain
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """The ledger of one model, cut at as_of: replay sees no future."""
 
@@ -363,6 +393,7 @@ class History:
     paused_by: str = ""
     paused_why: str = ""
     accepted: datetime | None = None  # since when the champion's contract is given up in part
+    searched: Searched | None = None  # None: never
 
     def paused(self, as_of: datetime) -> bool:
         """Whether a person has asked that nothing changes at ``as_of``."""
@@ -370,20 +401,27 @@ class History:
 
     @property
     def last_settled(self) -> datetime | None:
-        """When a challenger was last judged, whatever the verdict; birth and rollbacks count."""
-        judged = [d.as_of for d in self.decisions if d.outcome in ("rejected", "inconclusive", "promoted")]
+        """When it was last settled which model is best, by a judge or by a probe that found nothing to mend.
+
+        Any verdict counts, as do birth and rollbacks.
+        """
+        found = [d.as_of for d in self.decisions if d.outcome in JUDGED or SETTLING & set(d.codes)]
         moved = [time for time in (self.born, self.rolled_back) if time is not None]
-        return max([*judged, *moved], default=None)
+        return max([*found, *moved], default=None)
 
     @property
     def last_search(self) -> datetime | None:
         """When the rate was last searched, whatever came of it; birth counts."""
-        searched = [
-            d.as_of
-            for d in self.decisions
-            if d.action == "search" and d.outcome in ("rejected", "inconclusive", "promoted")
-        ]
+        searched = [d.as_of for d in self.decisions if d.action == "search" and d.outcome in JUDGED]
         return max([*searched, *([self.born] if self.born else [])], default=None)
+
+    def about(self, champion: str) -> tuple[PastDecision, ...]:
+        """Decisions about this champion."""
+        return tuple(d for d in self.decisions if d.champion == champion)
+
+    def rebased(self, champion: str) -> PastDecision | None:
+        """When the champion's loss was last accepted as the world's: it is held against the level it had then."""
+        return next((d for d in reversed(self.about(champion)) if "harder" in d.codes), None)
 
 
 # ── search ────────────────────────────────────────────────────────────────────────────────────────

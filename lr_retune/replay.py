@@ -39,7 +39,8 @@ from lr_retune.records import (
 from lr_retune.retune import Policy, first_model, retune
 from lr_retune.stores.models import MemoryModels
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always, always_search, decide, never
+from lr_retune.watch.baselines import always, always_search, never
+from lr_retune.watch.policy import decide
 
 P = ParamSpec("P")
 T = TypeVar("T")

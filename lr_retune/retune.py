@@ -23,7 +23,8 @@ from lr_retune.records import (
     TuneResult,
 )
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import decide
+from lr_retune.watch.fixable import change
+from lr_retune.watch.policy import decide, probe_due
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,8 +57,9 @@ def watch(
     plugins = plugins or load_plugins(config)  # a typo fails here, before any row is read
     champion = step(stores.champion, as_of)
     history = step(stores.history, as_of)  # the ledger, cut at as_of: replay sees no future
-    looked = history.decisions[-1].as_of if history.decisions else None
-    facts = step(steps.observe, config, plugins, stores, champion, as_of, looked)
+    facts = step(steps.observe, config, plugins, stores, champion, as_of, history)
+    if policy is decide and probe_due(facts, history, config):  # buys the missing fact: what a retrain would bring
+        facts = replace(facts, probe=step(steps.probe, config, plugins, stores, champion, facts, history))
     decision = policy(facts, history, config)  # pure
     seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
     page = step(steps.drift_page, config, plugins, stores, seen, not history.decisions)
@@ -85,7 +87,8 @@ def retune(
     seen = watch(config, stores, as_of, step=step, policy=policy, plugins=plugins)
     if seen.decision.action not in TRAINING_ACTIONS:
         return seen  # kept, or held for a person
-    plan = step(steps.plan, config, plugins, as_of, seen, stores.accepted(as_of))
+    since = change(seen.facts, stores.history(as_of), config)
+    plan = step(steps.plan, config, plugins, as_of, seen, stores.accepted(as_of), since)
     past = stores.past(as_of, plugins.family.name)
     result = step(steps.tune, config, plugins, stores, plan, seen, past)
     judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
@@ -128,7 +131,7 @@ def prepared(config: Config, stores: Stores, as_of: datetime, plugins: Plugins) 
     if not stores.ledger.head(config.name).head:
         return steps.plan(config, plugins, as_of, None), None, Past()
     champion = stores.champion(as_of)
-    facts = steps.observe(config, plugins, stores, champion, as_of)
+    facts = steps.observe(config, plugins, stores, champion, as_of, stores.history(as_of))
     seen = Report("kept", facts, Decision("", "search", ()), champion)
     plan = steps.plan(config, plugins, as_of, seen, stores.accepted(as_of))
     return plan, seen, stores.past(as_of, plugins.family.name)

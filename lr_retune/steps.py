@@ -17,7 +17,7 @@ import numpy as np
 from lr_retune import average, encoding
 from lr_retune.config import Config, Model, resolve_secret
 from lr_retune.data.feed import Feed
-from lr_retune.data.plan import freeze
+from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.judge.judgement import judge_scores, tick_values
@@ -36,10 +36,13 @@ from lr_retune.records import (
     Files,
     FitData,
     FittedModel,
+    History,
     HoldoutScores,
     Judgement,
     Past,
+    PastDecision,
     Plan,
+    Probe,
     Range,
     Report,
     Rows,
@@ -55,11 +58,14 @@ from lr_retune.report.range_plot import range_plot
 from lr_retune.search.ahead import side_by_side
 from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
+from lr_retune.search.follow import follow
 from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
-from lr_retune.watch.series import evidence, tick_losses
+from lr_retune.watch.fixable import change
+from lr_retune.watch.probe import Twins, probed, ticks_to_meet
+from lr_retune.watch.series import evidence, rebased, tick_losses
 from lr_retune.watch.serving import selective_labels, serving_faults
 
 UNREADABLE = ("missing_column", "retyped_column")
@@ -74,12 +80,14 @@ def observe(
     stores: Stores,
     champion: Champion,
     as_of: datetime,
-    looked: datetime | None = None,
+    history: History,
 ) -> Facts:
     """Look at the ticks since the champion was judged: rows, matured labels, losses, drift, faults.
 
-    ``looked`` is when somebody last looked: faults are sought in all ticks since then.
+    Faults are sought in all ticks since somebody last looked, and a loss that was accepted as the world's is what
+    later ones are held against.
     """
+    looked = history.decisions[-1].as_of if history.decisions else None
     feed = Feed(config, plugins.feeds, as_of)
     horizon = feed.horizon()
     span = _watched(config, champion, horizon, as_of)
@@ -98,7 +106,7 @@ def observe(
     )
     if any(fault.matters and fault.code in UNREADABLE for fault in faults):
         return base  # nothing can be scored, and the fault says why
-    return _measured(config, feed, stores, champion, span, base)
+    return _measured(config, feed, stores, champion, span, base, history.rebased(champion.model))
 
 
 def _alias_moved(stores: Stores) -> str | None:
@@ -136,7 +144,15 @@ def _faults(
     return feed.check(champion.contract, newest, champion.importance, config.watch.matters)
 
 
-def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, base: Facts) -> Facts:
+def _measured(
+    config: Config,
+    feed: Feed,
+    stores: Stores,
+    champion: Champion,
+    span: Span,
+    base: Facts,
+    harder: PastDecision | None,
+) -> Facts:
     rows = feed.rows(champion.contract, span, excused(base.faults))
     model = load_model(config, champion.family, stores.files(champion))
     score = model.predict(rows.x)
@@ -145,13 +161,16 @@ def _measured(config: Config, feed: Feed, stores: Stores, champion: Champion, sp
     loss = loss_for(config.metric)
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
     ticks = tick_losses(rows, score, loss, calendar, base.horizon)
+    asked = ticks, *_promise(config, feed, model, champion, excused(base.faults))
+    if harder is not None and harder.since is not None and harder.level is not None:
+        asked = rebased(*asked, harder.since, harder.level)
     return replace(
         base,
         rows=len(rows),
         matured_rows=sum(tick.matured for tick in ticks if tick.mature),
         positives=_positives(rows, base.horizon) if config.task == "binary" else None,
         ticks=ticks,
-        loss=evidence(ticks, *_promise(config, feed, model, champion, excused(base.faults)), config.policy),
+        loss=evidence(*asked, config.policy),
         drift=_drift(config, feed, model, champion, span, score),
     )
 
@@ -248,6 +267,35 @@ def _matrix(table: Any, contract: Contract) -> np.ndarray:
     return encoding.matrix(columns, contract.features)
 
 
+# ── probe ─────────────────────────────────────────────────────────────────────────────────────────
+def probe(
+    config: Config, plugins: Plugins, stores: Stores, champion: Champion, facts: Facts, history: History
+) -> Probe | None:
+    """Small twins, one on the champion's rows and one on those that a training would have now, meet on the newest."""
+    trained, horizon = stores.trained_on(champion), facts.horizon
+    mature = [tick for tick in facts.ticks if tick.mature and tick.matured]
+    if trained is None or horizon is None or not mature:
+        return None
+    feed, gaps = Feed(config, plugins.feeds, facts.as_of), excused(facts.faults)
+    met = Span(
+        mature[-min(ticks_to_meet([t.matured for t in mature], config.policy.min_rows), len(mature))].start, horizon
+    )
+    since = change(facts, history, config)
+    try:
+        fresh, _, _ = spans(feed, config, horizon, None if since is None else (since, None))
+        met = Span(max(met.start, fresh.end), met.end)
+        stale, known, newest = (
+            feed.rows(champion.contract, each, gaps).labelled() for each in (trained.train, fresh, met)
+        )
+    except RetuneError:  # files that are gone, or too little history: a look must not fail for it
+        return None
+    tick, zone = config.schedule.tick, config.schedule.timezone
+    cut = since is not None and shift(since, config.window.min_ticks, tick, zone) <= fresh.end
+    data = _fit_data_of(config, champion.contract, known, newest)
+    twins = Twins(stale, known, newest, since=None if since is None else micros(since), cut=cut)
+    return probed(twins, plugins.family, champion, data, loss_for(config.metric), facts.as_of, seed=config.seed)
+
+
 def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, first: bool) -> bytes | None:
     """Evidently's page where a person will want it: first tick, alarm, a decision that trains."""
     champion, facts, decision = seen.champion, seen.facts, seen.decision
@@ -267,17 +315,24 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, f
 
 # ── freeze ────────────────────────────────────────────────────────────────────────────────────────
 def plan(
-    config: Config, plugins: Plugins, as_of: datetime, seen: Report | None, accepted: Acceptance | None = None
+    config: Config,
+    plugins: Plugins,
+    as_of: datetime,
+    seen: Report | None,
+    accepted: Acceptance | None = None,
+    since: datetime | None = None,
 ) -> Plan:
     """Fix the window: spans counted back from the label horizon, contract and digest.
 
     ``seen`` is None for a first model: the contract is learned from nothing. ``accepted``: what a person said of a
-    feed that changed.
+    feed that changed. ``since``: the change that a refit answers, whose rows must not all be held back.
     """
     feed = Feed(config, plugins.feeds, as_of)
     if seen is None:
         return freeze(feed, config)
-    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted)
+    cut = None if seen.facts.probe is None else seen.facts.probe.cut
+    answered = None if since is None or seen.decision.action != "refit" else (since, cut)
+    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted, answered)
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────
@@ -310,8 +365,13 @@ def tune(
     elif config.search.jobs > 1:
         options = side_by_side(plugins.family, data, options, jobs=config.search.jobs)
     strategy = None if refit else plugins.strategy
-    walls = _user_range(config)
-    arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=walls, fixed_counts=not alone)
+    if seen is not None and old is not None and not len(data.valid):
+        known = stores.trained_on(seen.champion)
+        rows = len(data.train) if known is None else known.rows["train"]
+        arms = follow(plugins.family, data, options, old, seen.champion.steps, rows)
+    else:
+        walls = _user_range(config)
+        arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=walls, fixed_counts=not alone)
     golden = _golden(config, feed, plan)
 
     def save(made: tuple[Trial, FittedModel]) -> Candidate:
@@ -355,11 +415,16 @@ def _old(config: Config, plugins: Plugins, plan: Plan, champion: Champion, past:
 
 def _fit_data(config: Config, feed: Feed, plan: Plan, gaps: tuple[str, ...]) -> FitData:
     train, valid = (feed.rows(plan.contract, span, gaps).labelled() for span in (plan.train, plan.valid))
+    train = train if plan.since is None else train.emphasised(micros(plan.since))
+    return _fit_data_of(config, plan.contract, train, valid)
+
+
+def _fit_data_of(config: Config, contract: Contract, train: Rows, valid: Rows) -> FitData:
     return FitData(
         train=train,
         valid=valid,
         task=config.task,
-        categorical=plan.contract.categorical,
+        categorical=contract.categorical,
         objective=config.metric.name,
         curve_loss=curve_loss_for(config.metric),
         quantile=config.metric.quantile,

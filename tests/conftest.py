@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import pytest
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 hypothesis.settings.register_profile("here", deadline=None)  # two noisy cores: a slow example is no failure
 hypothesis.settings.load_profile("here")
+# A shell without job control starts what runs behind it deaf to SIGINT, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 STRICT = bool(os.environ.get("LR_RETUNE_NO_SKIP"))  # set where every tool and data set is installed
 
 

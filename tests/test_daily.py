@@ -30,7 +30,8 @@ from lr_retune.stores.models import FileModels
 from lr_retune.stores.pauses import pause, resume
 from lr_retune.stores.promotion import Stores, models_folder
 from lr_retune.stores.prune import prune, waste
-from lr_retune.watch.policy import REASONS, decide
+from lr_retune.watch.policy import decide
+from lr_retune.watch.reasons import REASONS
 from tests.conftest import Answer
 from tests.test_policy import BROKEN, NOW, RECENT, STALE, config, facts, settled
 from tests.worlds import day, world
@@ -445,7 +446,8 @@ def test_the_shell_completes_commands_options_and_plugins(words: str, found: set
         assert heavy == []
 
 
-def test_the_completion_script_is_printed_for_the_name_people_type(cli: Cli) -> None:
+def test_the_completion_script_is_printed_for_the_name_people_type(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))  # whatever started the tests
     found = cli("--show-completion", "bash")
     assert found.code == 0
     assert "_LR_RETUNE_COMPLETE=complete_bash" in found.out

@@ -18,7 +18,7 @@ from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.chronicle import Chronicle
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always
+from lr_retune.watch.baselines import always
 from tests.conftest import Answer
 from tests.worlds import day, rows, world, write
 

@@ -16,7 +16,7 @@ from lr_retune.plugins import load_plugins
 from lr_retune.records import Champion, Plan, Span
 from lr_retune.retune import first_model, retune, watch
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always_search
+from lr_retune.watch.baselines import always_search
 from tests.worlds import CONFIG, START, day, rows, write
 
 BORN, WEEKS = 130, (137, 144, 151, 158)

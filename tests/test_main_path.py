@@ -23,7 +23,7 @@ from lr_retune.stores.ledger import Ledger
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import MemoryModels
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always, always_search
+from lr_retune.watch.baselines import always, always_search
 from tests.worlds import day, rows, world, write
 
 
@@ -128,7 +128,7 @@ from lr_retune.config import load_config
 from lr_retune.records import canonical
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always_search
+from lr_retune.watch.baselines import always_search
 from lr_retune.report.plots import rate_plot
 from datetime import UTC, datetime
 config = load_config(sys.argv[1], environ={})

@@ -22,7 +22,9 @@ from lr_retune.records import (
     PastDecision,
     TickLoss,
 )
-from lr_retune.watch.policy import REASONS, always, always_search, decide, never
+from lr_retune.watch.baselines import always, always_search, never
+from lr_retune.watch.policy import decide
+from lr_retune.watch.reasons import REASONS
 from lr_retune.watch.series import evidence
 
 DAY = timedelta(days=1)
@@ -48,7 +50,8 @@ MONEY = {"retrain": 10.0, "loss_1pct_per_day": 1.0}
 def facts(rise: float = 0.0, *, alarm: bool = False, **changes: Any) -> Facts:
     """Ten ticks since the change, their loss ``rise`` above a promise of 1."""
     ticks = tuple(TickLoss(SINCE + i * DAY, SINCE + (i + 1) * DAY, 50, 50, 1.0 + rise) for i in range(10))
-    loss = LossEvidence(1.0 + rise, 0.9 + rise, 1.1 + rise, 1.0, 0.05, 7.1 if alarm else 1.2, SINCE, alarm)
+    level = 1.0 + rise
+    loss = LossEvidence(level, level - 0.1, level + 0.1, 1.0, 0.05, 7.1 if alarm else 1.2, SINCE, alarm, level, 10)
     return replace(Facts(NOW, "c" * 64, NOW, 500, 500, None, ticks, loss), **changes)
 
 
@@ -135,7 +138,8 @@ def test_a_reason_tells_figures_in_a_sentence() -> None:
     risen = decide(facts(0.2, alarm=True, drift=drift(True, False)), RECENT, config(worth=MONEY))
     assert [r.text for r in risen.reasons] == [
         "loss 1.2 against 1 promised (+20.0 %, CUSUM 7.1 spreads since 2019-03-22); "
-        "a retrain costs 10.00 EUR and saves up to 400.00 EUR in the 20 days to max_age",
+        "expected gain 20.00 EUR a day, up to 400.00 EUR in the 20 days to max_age, against 10.00 EUR a retrain",
+        "'c0' (importance 20%) moved by 0.5",
         "1 of 2 columns drifted, together 20.0 % of importance",
     ]
     assert decide(facts(), settled(31), config()).reasons[0].text == "settled 31 days ago, max_age 30d"

@@ -36,7 +36,7 @@ from lr_retune.stores.bundle import pack
 from lr_retune.stores.mlflow import MLflowRegistry
 from lr_retune.stores.promotion import Stores
 from lr_retune.testing import check_family, toy_data
-from lr_retune.watch.policy import always, always_search
+from lr_retune.watch.baselines import always, always_search
 from tests import store_rig as rig
 from tests.worlds import day, world
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lr_retune.config import Config
 from lr_retune.data.feed import Feed, Kind, between, rows_digest
-from lr_retune.data.spans import plan_spans
+from lr_retune.data.spans import plan_spans, spans_after_change
 from lr_retune.errors import DataError
 from lr_retune.records import Acceptance, Contract, Plan, Rows, Span, iso
 
@@ -22,6 +23,7 @@ def freeze(
     previous: Contract | None = None,
     missing: Collection[str] = (),
     accepted: Acceptance | None = None,
+    change: tuple[datetime, datetime | None] | None = None,
 ) -> Plan:
     """Spans up to the label horizon, the contract learned on train, and a digest of all rows.
 
@@ -33,6 +35,8 @@ def freeze(
         Columns of ``previous`` that may lack or have another type: missing values then.
     accepted
         The columns to learn instead of those of ``previous``.
+    change
+        A change that is to be answered: its estimated start, and where train shall begin; see `spans_after_change`.
 
     Raises
     ------
@@ -43,8 +47,7 @@ def freeze(
     horizon = feed.horizon()
     if horizon is None:
         raise _no_horizon(feed)
-    uncut, _, _ = plan_spans(config, horizon, None)  # rows before it change nothing, and there may be very many
-    train, valid, holdout = plan_spans(config, horizon, feed.first(uncut.start))
+    train, valid, holdout = spans(feed, config, horizon, change)
     table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end, config.model.transform)
     if bad := int(feed.labels(table).bad.sum()):
         raise DataError(
@@ -52,8 +55,8 @@ def freeze(
             why="labels must be 0 or 1" if config.task == "binary" else "labels must be finite numbers",
             fix="mend the feed, or name the right column in [data] label",
         )
-    spans = {"train": train, "valid": valid, "holdout": holdout}
-    raw = {name: between(table, config.data.time, span) for name, span in spans.items()}
+    named = {"train": train, "valid": valid, "holdout": holdout}
+    raw = {name: between(table, config.data.time, span) for name, span in named.items()}
     _refuse_leak(feed, raw)
     contract = _under(feed.learn_from(raw["train"], kinds, previous, missing), previous, accepted, train)
     parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
@@ -62,9 +65,26 @@ def freeze(
         raise _unlabelled(train)
     if previous is None and config.task == "binary":
         for name in ("train", "holdout"):
-            _demand_both_classes(name, spans[name], parts[name])
+            _demand_both_classes(name, named[name], parts[name])
     digest = rows_digest(list(parts.values()))
-    return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest)
+    since = None if change is None or change[0] <= train.start else change[0]
+    return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest, since)
+
+
+def spans(
+    feed: Feed, config: Config, horizon: datetime, change: tuple[datetime, datetime | None] | None = None
+) -> tuple[Span, Span, Span]:
+    """Train, valid and holdout as a training at this horizon would have them."""
+
+    def cut(first: datetime | None) -> tuple[Span, Span, Span]:
+        return (
+            plan_spans(config, horizon, first)
+            if change is None
+            else spans_after_change(config, horizon, first, *change)
+        )
+
+    uncut, _, _ = cut(None)  # rows before it change nothing, and there may be very many
+    return cut(feed.first(uncut.start))
 
 
 def _kinds(feed: Feed, previous: Contract | None, accepted: Acceptance | None) -> dict[str, Kind]:

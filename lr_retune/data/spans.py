@@ -9,6 +9,38 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
 from lr_retune.records import Span, iso
 
+LEAST_HELD = 7  # ticks of a holdout right after a change
+HELD = 3  # one of so many ticks since the change is held out
+
+
+def spans_after_change(
+    config: Config, horizon: datetime, first: datetime | None, since: datetime, cut: datetime | None = None
+) -> tuple[Span, Span, Span]:
+    """Train up to a short holdout, and no valid: right after a change the newest rows are needed to learn from.
+
+    Parameters
+    ----------
+    since
+        Estimated start of the change; a third of the ticks since then are held out, seven at least.
+    cut
+        Where train begins, if it keeps ``[window] min_ticks`` ticks.
+
+    Raises
+    ------
+    DataError
+        As `plan_spans`.
+    """
+    most, least = config.ticks(config.window.holdout), max(LEAST_HELD, config.gates.min_ticks)
+    held = min(most, max(least, _count(config, since, horizon) // HELD))
+    holdout = _before(config, horizon, held)
+    end = _back(config, holdout.start, config.embargo_ticks)
+    start = _first(config, _back(config, end, config.ticks(config.window.train)), first)
+    if cut is not None and _count(config, cut, end) >= config.window.min_ticks:
+        start = max(start, cut)
+    if _count(config, start, end) < config.window.min_ticks:
+        raise _too_short(config, horizon, start if first is None else first)
+    return Span(start, end), Span(end, end), holdout
+
 
 def plan_spans(config: Config, horizon: datetime, first: datetime | None) -> tuple[Span, Span, Span]:
     """Train, valid and holdout: ``… train … | embargo | valid | embargo | holdout |`` up to ``horizon``.
@@ -29,12 +61,15 @@ def plan_spans(config: Config, horizon: datetime, first: datetime | None) -> tup
     holdout = _before(config, horizon, config.ticks(window.holdout))
     valid = _before(config, _back(config, holdout.start, gap), config.ticks(window.valid))
     end = _back(config, valid.start, gap)
-    start = _back(config, end, config.ticks(window.train))
-    if first is not None:
-        start = max(start, tick_start(first, config.schedule.tick, config.schedule.timezone))
+    start = _first(config, _back(config, end, config.ticks(window.train)), first)
     if _count(config, start, end) < window.min_ticks:
         raise _too_short(config, horizon, start if first is None else first)
     return Span(start, end), valid, holdout
+
+
+def _first(config: Config, start: datetime, first: datetime | None) -> datetime:
+    """The start of train, not before the tick of the first row."""
+    return start if first is None else max(start, tick_start(first, config.schedule.tick, config.schedule.timezone))
 
 
 def _back(config: Config, t: datetime, n: int) -> datetime:

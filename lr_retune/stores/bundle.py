@@ -85,7 +85,8 @@ def plan_from(value: Mapping[str, Any]) -> Plan:
     as_of, horizon = (datetime.fromisoformat(value[name]) for name in ("as_of", "horizon"))
     train, valid, holdout = (span_from(value[name]) for name in ("train", "valid", "holdout"))
     contract = contract_from(value["contract"])
-    return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"])
+    since = value.get("since") and datetime.fromisoformat(value["since"])
+    return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"], since)
 
 
 def _json(files: Files, name: str) -> dict[str, Any]:

@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from lr_retune.records import Acceptance, Action, Champion, History, Outcome, PastDecision, Trial
+from lr_retune.records import (
+    Acceptance,
+    Action,
+    Champion,
+    Cost,
+    History,
+    Outcome,
+    PastDecision,
+    Probe,
+    Searched,
+    Trial,
+)
 from lr_retune.stores.bundle import champion_from
 from lr_retune.stores.journal import trial_from
 from lr_retune.stores.ledger import Entry, Kind, Ledger
@@ -46,6 +57,7 @@ class Settlement:
     family: str
     strategy: str
     trials: tuple[Trial, ...]  # without their curves
+    searched: Searched | None  # None: a refit
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +159,9 @@ class Chronicle:
         born = [move.as_of for move in self._moves if move.kind == "bootstrap"]
         back = [move.as_of for move in self._moves if move.kind == "rollback" and move.as_of < as_of]
         decisions = tuple(replace(d, outcome=self._became(d)) for d in past)
-        found = History(decisions, min(born, default=None), max(back, default=None))
+        searched = [s.searched for s in self._settlements.values() if s.searched is not None and s.as_of < as_of]
+        last = max(searched, key=lambda each: each.as_of, default=None)
+        found = History(decisions, min(born, default=None), max(back, default=None), searched=last)
         if (held := self._pause) is None:
             return found
         return replace(found, paused_until=held.until, paused_by=held.by, paused_why=held.why)
@@ -168,12 +182,12 @@ class Chronicle:
     def _decision(self, entry: Entry) -> None:
         found = entry.record["decision"]
         codes = tuple(reason["code"] for reason in found["reasons"])
-        self._decisions.append(PastDecision(found["id"], entry.as_of, found["action"], codes))
+        self._decisions.append(PastDecision(found["id"], entry.as_of, found["action"], codes, **_seen(entry.record)))
 
     def _settlement(self, entry: Entry) -> None:
         decision, result = entry.record["decision"]["id"], entry.record["result"]
         trials = tuple(trial_from(trial | {"curve": ()}) for trial in result["trials"])
-        made = (result["family"], result["strategy"], trials)
+        made = (result["family"], result["strategy"], trials, _searched(entry))
         self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"], entry.as_of, *made)
         self._settled_by[decision] = entry.key
 
@@ -201,6 +215,42 @@ class Chronicle:
 
     def _prune(self, entry: Entry) -> None:
         self._pruned |= {digest: Pruned(entry.as_of, entry.record["actor"]) for digest in entry.record["models"]}
+
+
+def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a decision was about, as far as later ones ask."""
+    facts, loss = record["facts"], record["facts"]["loss"] or {}
+    probe, since = facts.get("probe"), loss.get("since")
+    return {
+        "champion": facts["champion"],
+        "since": None if since is None else datetime.fromisoformat(since),
+        "level": loss.get("now"),
+        "probe": None if probe is None else probe_from(probe),
+    }
+
+
+def probe_from(record: Mapping[str, Any]) -> Probe:
+    """A probe as the ledger keeps it."""
+    times = {name: record[name] and datetime.fromisoformat(record[name]) for name in ("as_of", "cut")}
+    return Probe(**{**record, **times, "cost": Cost(**record["cost"])})
+
+
+def _searched(entry: Entry) -> Searched | None:
+    """What the next decision may ask of a search; a refit is none."""
+    result, facts = entry.record["result"], entry.record.get("facts") or {}
+    if result["strategy"] == "refit":
+        return None
+    won = result["challenger"]
+    below = [t for t in result["trials"] if won is None or t["learning_rate"] < won["learning_rate"]]
+    nearest = max(below, key=lambda t: t["learning_rate"], default=None)
+    return Searched(
+        as_of=entry.as_of,
+        rows=entry.record["plan"]["rows"]["train"],
+        spread=(facts.get("loss") or {}).get("spread"),
+        at_wall=result["at_wall"],
+        starved=nearest is not None and nearest["state"] == "starved",
+        rate_effect=entry.record["judgement"]["attribution"].get("rate"),
+    )
 
 
 _READERS = {

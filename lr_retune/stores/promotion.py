@@ -144,9 +144,13 @@ class Stores:
         """What helps a search at ``as_of``: earlier searches, and what the champion was trained on."""
         if not self._chronicle.moves:
             return Past()
-        settled = self._chronicle.settlement_of(self.champion(as_of).decision)
-        plan = None if settled is None or not self.shows else plan_from(self._entry(settled).record["plan"])
+        plan = self.trained_on(self.champion(as_of)) if self.shows else None
         return Past(self._chronicle.searched(as_of, family), plan)
+
+    def trained_on(self, champion: Champion) -> Plan | None:
+        """The window that a champion was trained on; None where no search or refit of ours made it."""
+        settled = self._chronicle.settlement_of(champion.decision)
+        return None if settled is None else plan_from(self._entry(settled).record["plan"])
 
     def journal(self, *depends: Any) -> Journal:
         """Finished trials of the newest search, if it is the one that ``depends`` tells."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from lr_retune.encoding import numbers
-from lr_retune.records import Column, ColumnDrift, Contract
+from lr_retune.records import ColumnDrift, Contract
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +27,9 @@ RELATIVE_FLOOR = 1e-9  # of the largest magnitude: below it differences are roun
 RARE = 5.0  # expected rows below which a level joins the bucket of rare ones, as in a chi-square table
 HUGE = 1e100  # larger magnitudes are scaled down, so that squares and sums stay finite
 
+Side: TypeAlias = "np.ndarray | dict[str, int]"  # a column's finite numbers, ascending; or rows per level
+Sketch: TypeAlias = Mapping[str, Side]  # all that drift asks of one side's rows, by column
+
 
 def wasserstein(reference: Any, current: Any) -> float:
     """Evidently's normed W1: distance / max(std of the reference, .001); missing and infinite values dropped.
@@ -36,11 +39,7 @@ def wasserstein(reference: Any, current: Any) -> float:
     >>> wasserstein([0.0, 1.0], [1.0, 2.0])
     2.0
     """
-    a, b = _finite(reference), _finite(current)
-    if not (a.size and b.size):
-        return 0.0
-    unit = _unit(a, b)
-    return _bounded(_w1(*_steps(a / unit, b / unit)), max(float(np.std(a / unit)), STD_FLOOR / unit))
+    return _figures(_ascending(reference), _ascending(current))[0]
 
 
 def jensenshannon(reference: Iterable[str | None], current: Iterable[str | None]) -> float:
@@ -51,7 +50,7 @@ def jensenshannon(reference: Iterable[str | None], current: Iterable[str | None]
     >>> round(jensenshannon(["a", "b"], ["a", "a"]), 4)
     0.4645
     """
-    return _js(*_counts(reference, current))
+    return _level_figures(Counter(_known(reference)), Counter(_known(current)))[0]
 
 
 def robust(reference: Any, current: Any) -> float:
@@ -62,21 +61,7 @@ def robust(reference: Any, current: Any) -> float:
     two scales keeps a Cauchy column quiet and a zero-inflated one measurable. A reference without any spread between
     the tails is compared by the share of rows below, at and above it.
     """
-    a, b = _finite(reference), _finite(current)
-    if not (a.size and b.size):
-        return 0.0
-    unit = _unit(a, b)
-    a, b = a / unit, b / unit
-    # The outermost row is always cut: interpolation would let one outlier through in fewer than 1,000 rows.
-    low, high = np.quantile(a, TAILS[0], method="higher"), np.quantile(a, TAILS[1], method="lower")
-    floor = RELATIVE_FLOOR * max(abs(low), abs(high))
-    if high - low <= floor:
-        return _share_moved(a, b, low - floor, high + floor)
-    a, b = np.clip(a, low, high), np.clip(b, low, high)
-    first, third = np.quantile(a, (0.25, 0.75))
-    scale = max((third - first) / IQR_OF_NORMAL, float(np.std(a)), floor)
-    steps = _steps(a, b)
-    return _bounded(max(0.0, _w1(*steps) - _w1_by_chance(*steps, a.size, b.size)), scale)
+    return _figures(_ascending(reference), _ascending(current))[1]
 
 
 def robust_categories(reference: Iterable[str | None], current: Iterable[str | None]) -> float:
@@ -85,19 +70,21 @@ def robust_categories(reference: Iterable[str | None], current: Iterable[str | N
     Levels that fewer than 5 rows are expected of form one bucket first, so an identifier shows nothing. The expected
     divergence is (levels - 1) / 8 x (1/n + 1/m), the second-order expansion of the divergence.
     """
-    a, b = _counts(reference, current)
-    n, m = a.sum(), b.sum()
-    if not (n and m):
-        return 0.0
-    rare = (a + b) * min(n, m) / (n + m) < RARE
-    a, b = (np.append(side[~rare], side[rare].sum()) for side in (a, b))
-    levels = np.count_nonzero(a + b)
-    return max(0.0, _js(a, b) - float(np.sqrt((levels - 1) / 8 * (1 / n + 1 / m))))
+    return _level_figures(Counter(_known(reference)), Counter(_known(current)))[1]
+
+
+def sketch(table: pa.Table, contract: Contract) -> Sketch:
+    """One side of `column_drift`, to be kept: a reference is met again at every tick."""
+    found = {
+        c.name: _read_numbers(table, c.name) if c.kind == "number" else _read_levels(table, c.name)
+        for c in contract.columns
+    }
+    return {name: side for name, side in found.items() if side is not None}
 
 
 def column_drift(
-    reference: pa.Table,
-    current: pa.Table,
+    reference: pa.Table | Sketch,
+    current: pa.Table | Sketch,
     contract: Contract,
     importance: Mapping[str, float],
     threshold: float,
@@ -107,7 +94,7 @@ def column_drift(
     Parameters
     ----------
     reference, current
-        Sampled rows with canonical types: numbers float64, categories string.
+        Sampled rows with canonical types (numbers float64, categories string), or their `sketch`.
     contract
         Names and kinds of the columns.
     importance
@@ -115,64 +102,84 @@ def column_drift(
     threshold
         ``drifted`` asks for a robust figure above it and at least 200 non-null rows on both sides.
     """
-    found = (
-        _one(reference, current, column, importance.get(column.name, 0.0), threshold) for column in contract.columns
-    )
-    return tuple(drift for drift in found if drift is not None)
+    a, b = (side if isinstance(side, Mapping) else sketch(side, contract) for side in (reference, current))
+    names = [name for name in contract.names if name in a and name in b]
+    return tuple(_drift(a[name], b[name], name, importance.get(name, 0.0), threshold) for name in names)
 
 
 def score_drift(reference_score: np.ndarray, current_score: np.ndarray, threshold: float) -> ColumnDrift:
     """The champion's scores, shape ``(n,)``, as a column named ``score`` of importance 1."""
-    return _numeric(_finite(reference_score), _finite(current_score), "score", 1.0, threshold)
+    return _drift(_ascending(reference_score), _ascending(current_score), "score", 1.0, threshold)
 
 
-def _one(
-    reference: pa.Table, current: pa.Table, column: Column, importance: float, threshold: float
-) -> ColumnDrift | None:
-    judge: Callable[..., ColumnDrift] = _numeric if column.kind == "number" else _categorical
-    read = _read_numbers if column.kind == "number" else _read_levels
-    a, b = read(reference, column.name), read(current, column.name)
-    if a is None or b is None:
-        return None
-    return judge(a, b, column.name, importance, threshold)
+def _drift(a: Side, b: Side, name: str, importance: float, threshold: float) -> ColumnDrift:
+    if isinstance(a, dict) or isinstance(b, dict):
+        one, two = dict(a), dict(b)
+        rows, figures = min(sum(one.values()), sum(two.values())), _level_figures(one, two)
+    else:
+        rows, figures = min(a.size, b.size), _figures(a, b)
+    drifted = figures[1] > threshold and rows >= MIN_ROWS
+    method: Literal["wasserstein", "jensenshannon"] = "jensenshannon" if isinstance(a, dict) else "wasserstein"
+    return ColumnDrift(name, method, *figures, threshold, importance, drifted)
 
 
-def _numeric(a: np.ndarray, b: np.ndarray, name: str, importance: float, threshold: float) -> ColumnDrift:
-    figure = robust(a, b)
-    drifted = figure > threshold and min(a.size, b.size) >= MIN_ROWS
-    return ColumnDrift(name, "wasserstein", wasserstein(a, b), figure, threshold, importance, drifted)
-
-
-def _categorical(a: list[str], b: list[str], name: str, importance: float, threshold: float) -> ColumnDrift:
-    figure = robust_categories(a, b)
-    drifted = figure > threshold and min(len(a), len(b)) >= MIN_ROWS
-    return ColumnDrift(name, "jensenshannon", jensenshannon(a, b), figure, threshold, importance, drifted)
-
-
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────
 def _read_numbers(table: pa.Table, name: str) -> np.ndarray | None:
     """The finite values; None when the column is absent, doubled or no number: the contract check says so."""
     if table.column_names.count(name) != 1:
         return None
     try:
-        return _finite(table[name].to_numpy())
+        return _ascending(table[name].to_numpy())
     except (TypeError, ValueError):
         return None
 
 
-def _read_levels(table: pa.Table, name: str) -> list[str] | None:
+def _read_levels(table: pa.Table, name: str) -> dict[str, int] | None:
+    """Rows per level, in order of first appearance."""
     if table.column_names.count(name) != 1 or str(table.schema.field(name).type) not in ("string", "large_string"):
         return None
-    return [value for value in table[name].to_pylist() if value is not None]
+    counts = table[name].value_counts()
+    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    return {level: rows for level, rows in pairs if level is not None}
 
 
-def _finite(values: Any) -> np.ndarray:
+def _known(levels: Iterable[str | None]) -> Iterable[str]:
+    return (level for level in levels if level is not None)
+
+
+def _ascending(values: Any) -> np.ndarray:
     array: np.ndarray = numbers(values)
-    finite: np.ndarray = array[~np.isnan(array)]
+    finite: np.ndarray = np.sort(array[~np.isnan(array)])
     return finite
 
 
+# ── numbers ───────────────────────────────────────────────────────────────────────────────────────
+def _figures(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """`wasserstein` and `robust` of ascending values."""
+    if not (a.size and b.size):
+        return 0.0, 0.0
+    unit = _unit(a, b)
+    if unit != 1:
+        a, b = a / unit, b / unit
+    steps = _steps(a, b)
+    return _bounded(_w1(*steps), max(float(np.std(a)), STD_FLOOR / unit)), _robust(a, b, *steps)
+
+
+def _robust(a: np.ndarray, b: np.ndarray, grid: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
+    # The outermost row is always cut: interpolation would let one outlier through in fewer than 1,000 rows.
+    low, high = np.quantile(a, TAILS[0], method="higher"), np.quantile(a, TAILS[1], method="lower")
+    floor = RELATIVE_FLOOR * max(abs(low), abs(high))
+    if high - low <= floor:
+        return _share_moved(a, b, low - floor, high + floor)
+    inside = np.clip(a, low, high)
+    first, third = np.quantile(inside, (0.25, 0.75))
+    scale = max((third - first) / IQR_OF_NORMAL, float(np.std(inside)), floor)
+    cut = np.clip(grid, low, high), left, right  # between two cut values the distribution functions are the same
+    return _bounded(max(0.0, _w1(*cut) - _w1_by_chance(*cut, a.size, b.size)), scale)
+
+
 def _unit(a: np.ndarray, b: np.ndarray) -> float:
-    largest = max(np.abs(a).max(), np.abs(b).max())
+    largest = max(abs(value) for side in (a, b) for value in (side[0], side[-1]))
     return float(largest) if largest > HUGE else 1.0
 
 
@@ -182,24 +189,23 @@ def _bounded(distance: float, scale: float) -> float:
         return float(min(np.float64(distance) / scale, sys.float_info.max)) if distance > 0 else 0.0
 
 
-def _w1(width: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
+def _w1(grid: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
     """Area between the two distribution functions (scipy.stats.wasserstein_distance computes the same)."""
-    return float(np.sum(np.abs(left - right) * width))
+    return float(np.sum(np.abs(left - right) * np.diff(grid)))
 
 
-def _w1_by_chance(width: np.ndarray, left: np.ndarray, right: np.ndarray, n: int, m: int) -> float:
+def _w1_by_chance(grid: np.ndarray, left: np.ndarray, right: np.ndarray, n: int, m: int) -> float:
     """Expected W1 of two samples of one distribution: mean |normal| of F(x) (1 - F(x)) (1/n + 1/m), integrated."""
     pooled = np.clip((left * n + right * m) / (n + m), 0.0, 1.0)
-    return float(np.sum(np.sqrt(2 / np.pi * pooled * (1 - pooled) * (1 / n + 1 / m)) * width))
+    return float(np.sum(np.sqrt(2 / np.pi * pooled * (1 - pooled) * (1 / n + 1 / m)) * np.diff(grid)))
 
 
 def _steps(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Between neighbouring values of both samples: the gap and the two distribution functions."""
-    a, b = np.sort(a), np.sort(b)
-    grid = np.sort(np.concatenate([a, b]), kind="stable")  # two sorted runs: one merge
-    left = np.searchsorted(a, grid[:-1], side="right") / a.size
-    right = np.searchsorted(b, grid[:-1], side="right") / b.size
-    return np.diff(grid), left, right
+    """All values, ascending, and both distribution functions right of each but the last; among equals, of the last."""
+    both = np.concatenate([a, b])
+    order = np.argsort(both, kind="stable")  # two ascending runs: one merge
+    of_a = np.cumsum(order < a.size)[:-1]
+    return both[order], of_a / a.size, (np.arange(1, both.size) - of_a) / b.size
 
 
 def _share_moved(a: np.ndarray, b: np.ndarray, low: float, high: float) -> float:
@@ -210,17 +216,22 @@ def _share_moved(a: np.ndarray, b: np.ndarray, low: float, high: float) -> float
     return float(below + above + inside) / 2
 
 
-def _counts(reference: Iterable[str | None], current: Iterable[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows per level of the union of both sides, in order of first appearance."""
-    a, b = (Counter(v for v in side if v is not None) for side in (reference, current))
-    levels = list(dict.fromkeys([*a, *b]))
-    return np.array([a[v] for v in levels], dtype=np.float64), np.array([b[v] for v in levels], dtype=np.float64)
+# ── categories ────────────────────────────────────────────────────────────────────────────────────
+def _level_figures(reference: Mapping[str, int], current: Mapping[str, int]) -> tuple[float, float]:
+    """`jensenshannon` and `robust_categories` of rows per level."""
+    levels = list(dict.fromkeys([*reference, *current]))
+    a, b = (np.array([side.get(v, 0) for v in levels], dtype=np.float64) for side in (reference, current))
+    n, m = a.sum(), b.sum()
+    if not (n and m):
+        return 0.0, 0.0
+    rare = (a + b) * min(n, m) / (n + m) < RARE
+    few = [np.append(side[~rare], side[rare].sum()) for side in (a, b)]
+    spread = (np.count_nonzero(few[0] + few[1]) - 1) / 8 * (1 / n + 1 / m)
+    return _js(a, b), max(0.0, _js(few[0], few[1]) - float(np.sqrt(spread)))
 
 
 def _js(a: np.ndarray, b: np.ndarray) -> float:
     """Root of the Jensen-Shannon divergence of two count vectors (scipy.spatial.distance.jensenshannon)."""
-    if not (a.sum() and b.sum()):
-        return 0.0
     p, q = a / a.sum(), b / b.sum()
     middle = (p + q) / 2
     halves = [float(np.sum(side[side > 0] * np.log(side[side > 0] / middle[side > 0]))) for side in (p, q)]

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from itertools import takewhile
 from typing import NamedTuple
 
 from lr_retune.config import Config, format_duration
-from lr_retune.records import Action, Decision, Facts, Fault, History, LossEvidence, Reason, content_digest, iso
+from lr_retune.records import Action, Decision, Facts, History, LossEvidence, Reason, content_digest, iso
+from lr_retune.watch import fixable
+from lr_retune.watch.kind import kind
+from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, told, twins
 from lr_retune.watch.worth import rise, worth
 
 _SUSPECT = 0.5  # of the champion's importance lies in drifted columns
-STALE_FAULTS = ("no_rows", "stale_source")  # nothing to read; may mend by itself, unlike a broken contract
-
-REASONS: dict[str, str] = {
-    "alias_moved": "Somebody moved the champion's alias by hand. It is never overwritten in silence: a person decides.",
-    "feed_fault": "The feed broke its contract where it matters to the champion. Nothing is trained on broken data.",
-    "stale": "The feed brought no rows. It may mend by itself; after [watch] stale_ticks such ticks it must be fixed.",
-    "too_few_rows": "Fewer labelled rows than [policy] min_rows, or fewer positives than min_positives, in the "
-    "watched ticks: nothing can be said.",
-    "cooldown": "A challenger was judged less than [policy] cooldown ticks ago; its effect has to show first. The wait "
-    "doubles with each challenger in a row that did not pass, up to [policy] max_age.",
-    "loss_rose": "The loss is above the promise by more than the spread between ticks explains ([policy] cusum_k, "
-    "cusum_h, tolerance), and a retrain is worth its cost.",
-    "not_worth": "The loss rose beyond doubt, but a retrain would cost more than it saves ([worth], else [policy] "
-    "budget).",
-    "age": "No challenger was judged for [policy] max_age. A change that the watch cannot see is ruled out by a refit.",
-    "search_age": "The learning rate was not searched for [policy] max_search_age, so it is searched anew.",
-    "contract_changed": "A person accepted that the feed changed for good, and no challenger was judged since: a refit "
-    "learns the new contract.",
-    "suspicion": "No labels arrive ([labels] mode), and the score or columns of importance drifted: whether the loss "
-    "rose, only labels can tell. A person is asked once for each max_age.",
-    "unlabelled": "No labels arrive ([labels] mode). Nothing can be proved, so nothing trains and nothing is promoted.",
-    "as_promised": "The loss is not above the promise by more than the spread between ticks explains.",
-    "no_evidence": "Too few ticks have all their labels to compare the loss with the promise.",
-    "drift_told": "Columns drifted. Drift explains, it never retrains: harmless drift is common, and harm shows in "
-    "the loss.",
-    "fault_told": "The feed broke its contract where the champion does not care. It is told and blocks nothing.",
-    "paused": "A person paused the model: nothing is trained or promoted, runs go on observing, and the decision says "
-    "what it would have been. A pause silences no alarm: a broken feed (exit code 3) and a moved alias (10) are told "
-    "as ever, for serving suffers from them all the same. `lr-retune resume` ends it.",
-    "never": "The policy keeps whatever happens: a baseline of replay.",
-    "always": "The policy trains at every tick: a baseline of replay.",
-}
+_ESTIMATED = 0.1  # rise of the loss by calibrated scores, from which suspicion alone may act
 
 
 class _Answer(NamedTuple):
@@ -61,10 +31,24 @@ def decide(facts: Facts, history: History, config: Config) -> Decision:
 
     Entries of the history that lie after ``facts.as_of`` are not seen.
     """
-    seen = sorted((d for d in history.decisions if d.as_of <= facts.as_of), key=lambda d: d.as_of)
-    past = replace(history, decisions=tuple(seen))
+    past = _until(facts, history)
     answer = _unless_paused(next(a for rule in RULES if (a := rule(facts, past, config)) is not None), facts, past)
-    return _decision(answer.action, (*answer.reasons, *_told(facts)), facts, config)
+    return decision(answer.action, (*answer.reasons, *told(facts)), facts, config)
+
+
+def probe_due(facts: Facts, history: History, config: Config) -> bool:
+    """Whether the missing fact, what a retrain would bring, is worth a probe before `decide`."""
+    past = _until(facts, history)
+    if not config.policy.probe or facts.loss is None or facts.probe is not None or past.paused(facts.as_of):
+        return False
+    if any(rule(facts, past, config) for rule in BEFORE_PROBES):
+        return False
+    return fixable.due(facts, past, config, old=_old(facts, past, config))
+
+
+def _until(facts: Facts, history: History) -> History:
+    seen = sorted((d for d in history.decisions if d.as_of <= facts.as_of), key=lambda d: d.as_of)
+    return replace(history, decisions=tuple(seen))
 
 
 # ── rules, in order ───────────────────────────────────────────────────────────────────────────────
@@ -77,7 +61,7 @@ def _alias_moved(facts: Facts, _history: History, _config: Config) -> _Answer | 
 
 def _feed_fault(facts: Facts, _history: History, _config: Config) -> _Answer | None:
     broken = [f for f in facts.faults if f.matters and f.code not in STALE_FAULTS]
-    return _Answer("fix_feed", tuple(Reason("feed_fault", _words(f)) for f in broken)) if broken else None
+    return _Answer("fix_feed", tuple(Reason("feed_fault", fault(f)) for f in broken)) if broken else None
 
 
 def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
@@ -86,7 +70,7 @@ def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
     if not found:
         return None
     worst = next((f for f in found if f.matters), found[-1])
-    return _Answer("fix_feed" if worst.matters else "keep", (Reason("stale", _words(worst)),))
+    return _Answer("fix_feed" if worst.matters else "keep", (Reason("stale", fault(worst)),))
 
 
 def _without_labels(facts: Facts, history: History, config: Config) -> _Answer | None:
@@ -95,24 +79,14 @@ def _without_labels(facts: Facts, history: History, config: Config) -> _Answer |
         return None
     asked = [d for d in history.decisions if d.action == "ask" and {"suspicion", "age"} & set(d.codes)]
     recent = [d for d in asked if facts.as_of - d.as_of < config.policy.max_age]
-    if (doubt := _doubt(facts)) and not any("suspicion" in d.codes for d in recent):
-        return _Answer("ask", (Reason("suspicion", f"{doubt}; get labels of recent rows to know whether it hurts"),))
+    if (why := doubt(facts, _SUSPECT)) and not any("suspicion" in d.codes for d in recent):
+        return _Answer("ask", (Reason("suspicion", f"{why}; get labels of recent rows to know whether it hurts"),))
     settled = history.last_settled
     if not recent and (settled is None or facts.as_of - settled >= config.policy.max_age):
         limit = format_duration(config.policy.max_age)
         text = f"no label for {limit}: get labels of recent rows, or accept the model as it is"
         return _Answer("ask", (Reason("age", text),))
     return _Answer("keep", (Reason("unlabelled", "no labels arrive, so nothing trains"),))
-
-
-def _doubt(facts: Facts) -> str:
-    """What drift makes one suspect, or nothing: the score, or columns that carry half of the importance."""
-    columns = [c for c in facts.drift if (c.column, c.importance) != ("score", 1.0) and c.drifted]
-    score = next((c for c in facts.drift if (c.column, c.importance) == ("score", 1.0) and c.drifted), None)
-    share = math.fsum(c.importance for c in columns)
-    said = [f"the score drifted ({score.robust:.3g} over {score.threshold:g})"] if score else []
-    said += [f"columns with {share:.0%} of the importance drifted"] if share >= _SUSPECT else []
-    return " and ".join(said)
 
 
 def _too_few_rows(facts: Facts, _history: History, config: Config) -> _Answer | None:
@@ -134,7 +108,7 @@ def _cooldown(facts: Facts, history: History, config: Config) -> _Answer | None:
     if settled is None or facts.as_of - settled >= wait:
         return None
     again = f" after {missed} in a row that did not pass" if missed else ""
-    text = f"settled {_ago(facts.as_of - settled)}, cooldown {format_duration(wait)}{again}"
+    text = f"settled {ago(facts.as_of - settled)}, cooldown {format_duration(wait)}{again}"
     return _Answer("keep", (Reason("cooldown", text),))
 
 
@@ -148,38 +122,92 @@ def _missed(history: History) -> int:
     return min(len(failed), 10)
 
 
-def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
-    if facts.loss is None or not facts.loss.alarm or _too_few_rows(facts, history, config):
+def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None:
+    """Right after a change most rows are of the time before it: a second and a third look, a probe first."""
+    change = fixable.follow_up(facts, history, config)
+    if change is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
-    pays, why = worth(facts, facts.loss, history, config)
-    return _train("loss_rose", f"{rise(facts, facts.loss)}; {why}", facts, history, config) if pays else None
+    if facts.probe is None or not fixable.helps(facts.probe, facts.loss.promised):
+        return None
+    text = f"a change was answered {ago(facts.as_of - change.as_of)}; {twins(facts.probe)}"
+    return _train("follow_up", text, facts, history, config)
+
+
+def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
+    found = _alarm(facts)
+    if found is None or _too_few_rows(facts, history, config):
+        return None
+    code, words, loss = found
+    if facts.probe is not None and fixable.mends_nothing(facts.probe, loss):
+        text = f"{words}; {twins(facts.probe)}: the world got harder, and from now on this is its level"
+        return _Answer("keep", (Reason("harder", text), *explained(facts)))
+    pays, why = worth(facts, loss, history, config)
+    return _train(code, f"{words}; {why}", facts, history, config) if pays else None
+
+
+def _alarm(facts: Facts) -> tuple[str, str, LossEvidence] | None:
+    """The evidence that is beyond doubt: its code, its words, itself."""
+    if facts.loss is not None and facts.loss.alarm:
+        return "loss_rose", f"loss {rise(facts.loss)}", facts.loss
+    if facts.ranking is not None and facts.ranking.alarm:
+        return "ranking_fell", f"1 - PR-AUC {rise(facts.ranking)}", facts.ranking
+    return None
+
+
+def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
+    if facts.probe is None or facts.loss is None or _too_few_rows(facts, history, config):
+        return None
+    lost, limit = fixable.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
+    if lost <= limit or not fixable.helps(facts.probe, facts.loss.promised):
+        return None
+    text = f"{lost:.4g} lost in sum since the last look at challengers, by probes; a retrain is due from {limit:.4g} on"
+    return _train("regret", text, facts, history, config)
+
+
+def _suspicion_alone(facts: Facts, history: History, config: Config) -> _Answer | None:
+    """Where labels come too late to wait for."""
+    found, horizon = facts.suspicion, facts.horizon
+    if found is None or horizon is None or not found.raised or (found.estimated or 0.0) < _ESTIMATED:
+        return None
+    late = (facts.as_of - horizon) // config.schedule.tick
+    if late < config.policy.suspicion_ticks or _too_few_rows(facts, history, config):
+        return None
+    text = f"labels are {late} ticks late; estimated loss {found.estimated:+.1%}; {doubt(facts, _SUSPECT)}"
+    return _train("suspicion_alone", text, facts, history, config)
 
 
 def _contract_changed(facts: Facts, history: History, config: Config) -> _Answer | None:
     accepted, settled = history.accepted, history.last_settled
     if accepted is None or (settled is not None and settled >= accepted):
         return None
-    text = f"a changed feed was accepted {_ago(facts.as_of - accepted)}"
+    text = f"a changed feed was accepted {ago(facts.as_of - accepted)}"
     return _train("contract_changed", text, facts, history, config)
 
 
 def _age(facts: Facts, history: History, config: Config) -> _Answer | None:
     settled, limit = history.last_settled, config.policy.max_age
+    if not _old(facts, history, config):
+        return None
     if settled is None:
         return _train("age", "no challenger was ever judged", facts, history, config)
-    if facts.as_of - settled < limit:
-        return None
-    text = f"settled {_ago(facts.as_of - settled)}, max_age {format_duration(limit)}"
+    text = f"settled {ago(facts.as_of - settled)}, max_age {format_duration(limit)}"
+    if facts.probe is not None and facts.loss is not None and not fixable.helps(facts.probe, facts.loss.promised):
+        return _Answer("keep", (Reason("nothing_fixable", f"{text}; {twins(facts.probe)}"),))
     return _train("age", text, facts, history, config)
+
+
+def _old(facts: Facts, history: History, config: Config) -> bool:
+    settled = history.last_settled
+    return settled is None or facts.as_of - settled >= config.policy.max_age
 
 
 def _keep(facts: Facts, history: History, config: Config) -> _Answer:
     if facts.loss is None:
         return _Answer("keep", (Reason("no_evidence", "fewer than two ticks have all their labels and a loss"),))
-    if facts.loss.alarm:
-        why = worth(facts, facts.loss, history, config)[1]
-        return _Answer("keep", (Reason("not_worth", f"{rise(facts, facts.loss)}; {why}"),))
-    return _Answer("keep", (Reason("as_promised", _level(facts.loss, config)),))
+    if (found := _alarm(facts)) is not None:
+        _, words, loss = found
+        return _Answer("keep", (Reason("not_worth", f"{words}; {worth(facts, loss, history, config)[1]}"),))
+    return _Answer("keep", (Reason("as_promised", level(facts.loss, config)),))
 
 
 # Age speaks before a lack of rows: a sparse model must not go for ever without a look, its judge says what is missing.
@@ -190,10 +218,23 @@ RULES: tuple[_Rule, ...] = (
     _without_labels,
     _contract_changed,
     _cooldown,
+    _follow_up,
     _loss_rose,
+    _regret,
+    _suspicion_alone,
     _age,
     _too_few_rows,
     _keep,
+)
+# What answers before a probe could matter.
+BEFORE_PROBES: tuple[_Rule, ...] = (
+    _alias_moved,
+    _feed_fault,
+    _stale,
+    _without_labels,
+    _contract_changed,
+    _cooldown,
+    _too_few_rows,
 )
 
 
@@ -210,67 +251,15 @@ def _unless_paused(answer: _Answer, facts: Facts, history: History) -> _Answer:
 
 # ── what the rules share ──────────────────────────────────────────────────────────────────────────
 def _train(code: str, text: str, facts: Facts, history: History, config: Config) -> _Answer:
-    """Refit at the old rate, or search where the last search is too old."""
-    searched, limit = history.last_search, config.policy.max_search_age
-    if searched is not None and facts.as_of - searched < limit:
-        return _Answer("refit", (Reason(code, text),))
-    when = "never searched" if searched is None else f"searched {_ago(facts.as_of - searched)}"
-    older = Reason("search_age", f"the learning rate was {when}, max_search_age {format_duration(limit)}")
-    return _Answer("search", (Reason(code, text), older))
+    """Refit at the old rate, or search where its optimum may have moved."""
+    action, why = kind(facts, history, config)
+    seen = facts.probe if code != "follow_up" else None
+    more = () if seen is None else (Reason("fixable", twins(seen)),)
+    return _Answer(action, (Reason(code, text), *more, *why, *explained(facts)))
 
 
-def _level(loss: LossEvidence, config: Config) -> str:
-    interval = f"[{loss.low:.4g}, {loss.high:.4g}]"
-    cusum = f"CUSUM {loss.cusum:.1f} of {config.policy.cusum_h:g} spreads"
-    return f"loss {loss.value:.4g} {interval} against {loss.promised:.4g} promised, {cusum}"
-
-
-def _told(facts: Facts) -> tuple[Reason, ...]:
-    small = [Reason("fault_told", _words(f)) for f in facts.faults if not f.matters and f.code not in STALE_FAULTS]
-    return (*small, *_drift(facts))
-
-
-def _drift(facts: Facts) -> tuple[Reason, ...]:
-    """One sentence; the champion's score stands in the list as the column named "score" of importance 1."""
-    columns = [c for c in facts.drift if (c.column, c.importance) != ("score", 1.0)]
-    drifted = [c for c in columns if c.drifted]
-    score = any(c.drifted for c in facts.drift if c not in columns)
-    if not drifted and not score:
-        return ()
-    share = math.fsum(c.importance for c in drifted)
-    text = f"{len(drifted)} of {len(columns)} columns drifted, together {100 * share:.1f} % of importance"
-    also = "; so did the score" if score else ""
-    return (Reason("drift_told", f"{text}{also}"),)
-
-
-def _words(fault: Fault) -> str:
-    return f"{fault.what}; {fault.fix}" if fault.fix else fault.what
-
-
-def _ago(span: timedelta) -> str:
-    return f"{span.days} days ago" if span >= timedelta(days=2) else f"{span / timedelta(hours=1):.0f} hours ago"
-
-
-def _decision(action: Action, reasons: tuple[Reason, ...], facts: Facts, config: Config) -> Decision:
+def decision(action: Action, reasons: tuple[Reason, ...], facts: Facts, config: Config) -> Decision:
+    """A decision whose id is what it was made of."""
     codes = [reason.code for reason in reasons]
     about = (config.name, facts.as_of, facts.champion, action, codes, content_digest(facts), config.digest)
     return Decision(content_digest(about)[:16], action, reasons)
-
-
-# ── baselines of replay ───────────────────────────────────────────────────────────────────────────
-def never(facts: Facts, history: History, config: Config) -> Decision:
-    """Keep the first champion for ever."""
-    del history
-    return _decision("keep", (Reason("never", "this policy never trains"),), facts, config)
-
-
-def always(facts: Facts, history: History, config: Config) -> Decision:
-    """Refit at the old rate at every tick."""
-    del history
-    return _decision("refit", (Reason("always", "this policy refits at every tick"),), facts, config)
-
-
-def always_search(facts: Facts, history: History, config: Config) -> Decision:
-    """Search the rate at every tick."""
-    del history
-    return _decision("search", (Reason("always", "this policy searches at every tick"),), facts, config)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
 from lr_retune.config import Policy
 from lr_retune.metrics import Loss
-from lr_retune.records import LossEvidence, Rows, TickLoss, micros
+from lr_retune.records import LossEvidence, Rows, TickLoss, at, micros
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOK_AHEAD = 14  # ticks within which the smallest visible rise is told
+_ARL = 1000.0  # ticks between two false alarms
 _SMALLEST_SPREAD = 1e-3  # share of the promise; real ticks vary more, and rounding must not look like a change
 
 
@@ -41,7 +42,7 @@ def tick_losses(
     inside = [position == t for t in range(len(edges) - 1)]
     mature = [horizon is not None and int(end) <= micros(horizon) for end in edges[1:]]
     return tuple(
-        _tick(rows.y[which], score[which], loss, _time(edges[t]), _time(edges[t + 1]), mature=mature[t])
+        _tick(rows.y[which], score[which], loss, at(edges[t]), at(edges[t + 1]), mature=mature[t])
         for t, which in enumerate(inside)
     )
 
@@ -50,10 +51,6 @@ def _tick(y: np.ndarray, score: np.ndarray, loss: Loss, start: datetime, end: da
     known = ~np.isnan(y)
     value = loss.value(y[known], score[known])
     return TickLoss(start, end, len(y), int(known.sum()), value if math.isfinite(value) else None, mature)
-
-
-def _time(at: np.int64) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(at))
 
 
 def spread(*series: Sequence[float]) -> float:
@@ -90,7 +87,40 @@ def evidence(
     sd = max(spread(losses, promised_ticks), _SMALLEST_SPREAD * abs(promise), 1e-12)
     level, since = _cusum(series, promise + policy.tolerance * abs(promise) + policy.cusum_k * sd)
     mean, half = _mean_and_half_width(losses)
-    return LossEvidence(mean, mean - half, mean + half, promise, sd, level / sd, since, level > policy.cusum_h * sd)
+    changed = [loss for tick, loss in series if since is not None and tick.start >= since]
+    return LossEvidence(
+        value=mean,
+        low=mean - half,
+        high=mean + half,
+        promised=promise,
+        spread=sd,
+        cusum=level / sd,
+        since=since,
+        alarm=level > policy.cusum_h * sd,
+        now=math.fsum(changed) / len(changed) if changed else None,
+        changed=len(changed),
+        visible=visible(sd, promise),
+    )
+
+
+def visible(spread: float, promise: float) -> float | None:
+    """The smallest rise, as a share of the promise, that any rule can see within 14 ticks at 1 false alarm in 1,000.
+
+    Lorden's bound (1971): delay >= ln(ARL) / (d^2 / 2) for a rise of d spreads. None for a promise of nothing.
+
+    >>> round(visible(0.1, 1.0), 3)
+    0.099
+    """
+    return spread * math.sqrt(2 * math.log(_ARL) / _LOOK_AHEAD) / abs(promise) if promise else None
+
+
+def rebased(
+    ticks: Sequence[TickLoss], promised: float, promised_ticks: Sequence[float], since: datetime, level: float
+) -> tuple[tuple[TickLoss, ...], float, tuple[float, ...]]:
+    """What `evidence` is asked once a harder world was accepted: ticks from then on, and the level they had."""
+    was = float(np.mean(promised_ticks)) if len(promised_ticks) else promised
+    moved = tuple(tick + level - was for tick in promised_ticks)
+    return tuple(tick for tick in ticks if tick.start >= since), promised + level - was, moved
 
 
 def _cusum(series: Sequence[tuple[TickLoss, float]], allowed: float) -> tuple[float, datetime | None]:

@@ -6,37 +6,47 @@ import math
 from datetime import timedelta
 
 from lr_retune.config import Config, Worth
-from lr_retune.records import Facts, History, LossEvidence
+from lr_retune.records import Facts, History, LossEvidence, Probe
 
 
 def worth(facts: Facts, loss: LossEvidence, history: History, config: Config) -> tuple[bool, str]:
     """Whether a retrain pays, and the two figures that say so.
 
-    With ``[worth]`` in money, over the days until max_age brings a retrain anyway; else the loss above the promise
-    summed over the ticks since the change must exceed ``[policy] budget``, a number of promised tick-losses.
+    With ``[worth]`` in money, over the days until max_age brings a look anyway; else the loss above the promise
+    summed over the ticks since the change must exceed ``[policy] budget``, a number of promised tick-losses. Of a rise
+    only what a probe found fixable is saved, where there was a probe that could tell.
     """
     if config.worth is None:
-        return _within_budget(facts, loss, config)
-    return _in_money(facts, loss, _days_to_max_age(facts, history, config), config.worth)
+        return _within_budget(loss, config)
+    return _in_money(_saved(facts.probe, loss), _days_to_max_age(facts, history, config), config.worth)
 
 
-def rise(facts: Facts, loss: LossEvidence) -> str:
+def rise(loss: LossEvidence) -> str:
     """The evidence in words, such as "loss 81.2 against 74.1 promised (+9.6 %, CUSUM 7.1 spreads since …)"."""
     since = f" since {loss.since:%Y-%m-%d}" if loss.since else ""
-    figures = f"loss {_current(facts, loss):.4g} against {loss.promised:.4g} promised"
-    return f"{figures} ({100 * _share(facts, loss):+.1f} %, CUSUM {loss.cusum:.1f} spreads{since})"
+    figures = f"{current(loss):.4g} against {loss.promised:.4g} promised"
+    return (
+        f"{figures} ({100 * _share(current(loss) - loss.promised, loss):+.1f} %, CUSUM {loss.cusum:.1f} spreads{since})"
+    )
 
 
-def _in_money(facts: Facts, loss: LossEvidence, days: float, price: Worth) -> tuple[bool, str]:
-    per_day = max(0.0, 100.0 * _share(facts, loss)) * price.loss_1pct_per_day
+def current(loss: LossEvidence) -> float:
+    """Mean loss since the estimated change; of all ticks where there is none."""
+    return loss.value if loss.now is None else loss.now
+
+
+def _in_money(share: float, days: float, price: Worth) -> tuple[bool, str]:
+    per_day = max(0.0, 100.0 * share) * price.loss_1pct_per_day
     gain, cost, unit = per_day * days if days else 0.0, price.retrain, price.currency
-    text = f"a retrain costs {cost:,.2f} {unit} and saves up to {gain:,.2f} {unit} in the {days:.0f} days to max_age"
+    text = (
+        f"expected gain {per_day:,.2f} {unit} a day, up to {gain:,.2f} {unit} in the {days:.0f} days to max_age, "
+        f"against {cost:,.2f} {unit} a retrain"
+    )
     return cost < gain, text
 
 
-def _within_budget(facts: Facts, loss: LossEvidence, config: Config) -> tuple[bool, str]:
-    changed = _since_change(facts, loss) or [loss.value]
-    excess = math.fsum(value - loss.promised for value in changed)
+def _within_budget(loss: LossEvidence, config: Config) -> tuple[bool, str]:
+    excess = (current(loss) - loss.promised) * max(loss.changed, 1)
     budget = config.policy.budget * abs(loss.promised)
     text = f"{excess:.4g} above the promise in sum since then, a retrain is due from {budget:.4g} on"
     return excess > budget, text
@@ -47,20 +57,15 @@ def _days_to_max_age(facts: Facts, history: History, config: Config) -> float:
     return max(timedelta(0), config.policy.max_age - age) / timedelta(days=1)
 
 
-def _since_change(facts: Facts, loss: LossEvidence) -> list[float]:
-    since = loss.since
-    return [t.loss for t in facts.ticks if since and t.start >= since and t.mature and t.loss is not None]
+def _saved(probe: Probe | None, loss: LossEvidence) -> float:
+    """Share of the promise that a retrain takes off: of the rise, what fresh data was seen to mend."""
+    risen = current(loss) - loss.promised
+    fixed = risen if probe is None or probe.gain <= probe.error else min(risen, probe.gain)
+    return _share(fixed, loss)
 
 
-def _current(facts: Facts, loss: LossEvidence) -> float:
-    """Mean loss since the estimated change; of all ticks where there is none."""
-    changed = _since_change(facts, loss)
-    return math.fsum(changed) / len(changed) if changed else loss.value
-
-
-def _share(facts: Facts, loss: LossEvidence) -> float:
-    """Rise of the loss as a share of the promise; above a promise of nothing it is infinite."""
-    found = _current(facts, loss) - loss.promised
+def _share(amount: float, loss: LossEvidence) -> float:
+    """As a share of the promise; above a promise of nothing it is infinite."""
     if loss.promised:
-        return found / abs(loss.promised)
-    return math.copysign(math.inf, found) if found else 0.0
+        return amount / abs(loss.promised)
+    return math.copysign(math.inf, amount) if amount else 0.0

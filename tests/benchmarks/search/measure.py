@@ -21,7 +21,7 @@ from lr_retune.plugins import Plugins, load_plugins
 from lr_retune.records import Family, FitData, Fits, SearchOptions
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.policy import always_search
+from lr_retune.watch.baselines import always_search
 from tests.benchmarks.search import tables
 from tests.benchmarks.search.peers import PEERS, Peer
 from tests.benchmarks.search.rows import FAMILIES, Row, Tried, fits_for, options_for, rows_of

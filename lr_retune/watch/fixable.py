@@ -1,0 +1,106 @@
+"""When a probe is due, and what probes say: whether fresh data mends it, and what was lost so far. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from lr_retune.config import Config
+from lr_retune.records import JUDGED, TRAINING_ACTIONS, Facts, History, LossEvidence, PastDecision, Probe
+from lr_retune.watch.worth import current
+
+CHANGES = frozenset({"loss_rose", "ranking_fell", "regret", "suspicion_alone", "contract_changed"})
+SMALL = 0.003  # share of the promise that a retrain must mend for a probe to speak for it
+SURE = 1.64  # standard errors: one-sided 95 %
+MENDED = 0.25  # of a rise: what mends less leaves the world as hard as it got
+LEARNED = 4  # ticks after a change before a fresh model can know it
+FIRST, LAST = 4, 16  # ticks between quiet probes: doubling
+CLOSE = 2  # ticks between probes while something is going on
+
+
+def due(facts: Facts, history: History, config: Config, *, old: bool) -> bool:
+    """Whether a probe is worth its work: something is going on, or the clock says so.
+
+    Parameters
+    ----------
+    old
+        Whether the champion has reached its age.
+    """
+    last = _last_probe(facts, history)
+    gap = _ticks(facts.as_of, last, config)
+    if gap < CLOSE:
+        return False
+    return (
+        old or _moving(facts, config) or follow_up(facts, history, config) is not None or gap >= _clock(facts, history)
+    )
+
+
+def _moving(facts: Facts, config: Config) -> bool:
+    """A loss halfway to an alarm, or a suspicion."""
+    found = [loss.cusum for loss in (facts.loss, facts.ranking) if loss is not None]
+    return max(found, default=0.0) > config.policy.cusum_h / 2 or bool(facts.suspicion and facts.suspicion.raised)
+
+
+def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | None:
+    """The change that was answered by training and is due for a second look, if any."""
+    found = next((d for d in reversed(history.decisions) if CHANGES & set(d.codes) and d.outcome in JUDGED), None)
+    if found is None:
+        return None
+    marks = [found.as_of + n * config.schedule.tick for n in config.policy.follow_ups]
+    reached = max((mark for mark in marks if mark <= facts.as_of), default=None)
+    if reached is None:
+        return None
+    looked = any(d.as_of >= reached and (d.probe or d.action in TRAINING_ACTIONS) for d in history.decisions)
+    return None if looked else found
+
+
+def change(facts: Facts, history: History, config: Config) -> datetime | None:
+    """Estimated start of the change that is going on, or that was answered and is due for another look."""
+    risen = next((each for each in (facts.loss, facts.ranking) if each is not None and each.alarm), None)
+    if risen is not None:
+        return risen.since
+    answered = follow_up(facts, history, config)
+    return None if answered is None else answered.since
+
+
+def helps(probe: Probe, promised: float) -> bool:
+    """Whether a fresh model was better, beyond its standard error and by an amount that counts."""
+    return probe.gain > max(probe.error, SMALL * abs(promised))
+
+
+def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
+    """Whether a fresh model that knows the change is about as bad: the world got harder."""
+    risen = current(loss) - loss.promised
+    return probe.learned >= LEARNED and probe.gain + SURE * probe.error < MENDED * risen
+
+
+def lost(facts: Facts, history: History, config: Config) -> float:
+    """Loss that probes since the last settlement found fixable, summed over the ticks between them."""
+    settled = history.last_settled
+    found = [d.probe for d in history.about(facts.champion) if d.probe and (settled is None or d.as_of > settled)]
+    found += [facts.probe] if facts.probe else []
+    total, before = 0.0, settled
+    for probe in found:
+        total = max(0.0, total + (probe.gain - 0.5 * probe.error) * _ticks(probe.as_of, before, config))
+        before = probe.as_of
+    return total
+
+
+def _clock(facts: Facts, history: History) -> int:
+    """Ticks from one quiet probe to the next."""
+    promised = 0.0 if facts.loss is None else facts.loss.promised
+    quiet = 0
+    for past in reversed([d.probe for d in history.about(facts.champion) if d.probe]):
+        if helps(past, promised):
+            return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), LAST)
+        quiet += 1
+    return int(min(FIRST * 2**quiet, LAST))
+
+
+def _last_probe(facts: Facts, history: History) -> datetime | None:
+    probes = [d.as_of for d in history.about(facts.champion) if d.probe]
+    return max([*probes, *([history.last_settled] if history.last_settled else [])], default=None)
+
+
+def _ticks(now: datetime, before: datetime | None, config: Config) -> int:
+    """Whole ticks between two times; very many since never."""
+    return 10**6 if before is None else max(0, (now - before + timedelta(seconds=1)) // config.schedule.tick)

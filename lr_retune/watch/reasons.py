@@ -1,0 +1,56 @@
+"""What each reason of a decision means, for people and scripts."""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    "alias_moved": "Somebody moved the champion's alias by hand. It is never overwritten in silence: a person decides.",
+    "feed_fault": "The feed broke its contract where it matters to the champion. Nothing is trained on broken data.",
+    "stale": "The feed brought no rows. It may mend by itself; after [watch] stale_ticks such ticks it must be fixed.",
+    "too_few_rows": "Fewer labelled rows than [policy] min_rows, or fewer positives than min_positives, in the "
+    "watched ticks: nothing can be said.",
+    "cooldown": "A challenger was judged less than [policy] cooldown ticks ago; its effect has to show first. The wait "
+    "doubles with each challenger in a row that did not pass, up to [policy] max_age.",
+    "loss_rose": "The loss is above the promise by more than the spread between ticks explains ([policy] cusum_k, "
+    "cusum_h, tolerance), and a retrain is worth its cost.",
+    "not_worth": "The loss rose beyond doubt, but a retrain would cost more than it saves ([worth], else [policy] "
+    "budget).",
+    "ranking_fell": "The ranking of rows is worse than promised beyond the spread between ticks. It is watched beside "
+    "the loss where positives are rare: it shows there sooner, and a changed share of positives does not move it.",
+    "fixable": "A probe trained a small stale and a small fresh model and let them meet on the same labelled rows: "
+    "this is what fresh data mends.",
+    "harder": "The loss rose, and a probe found that a fresh model is as bad: the world got harder, and a retrain "
+    "would change nothing. It is said once; from then on the loss is held against the level it has now.",
+    "nothing_fixable": "It was time to look whether the champion aged, and a probe found nothing that fresh data "
+    "would mend. That settles it as a judged challenger would.",
+    "regret": "Probes found, tick after tick, that a fresh model is better; together more than [policy] regret "
+    "promised tick-losses were lost, though the loss itself did not rise beyond doubt.",
+    "follow_up": "A change was answered by training some ticks ago ([policy] follow_ups); most rows were of the time "
+    "before it then. A probe finds that the rows that came since make a better model.",
+    "suspicion_alone": "Labels come so late ([policy] suspicion_ticks) that scores and columns have to do: they say "
+    "that the loss rose, by more than 10 %.",
+    "explained": "The column, or the score, that moved most among those the champion leans on. It explains; it is no "
+    "proof.",
+    "rows_changed": "A training has twice or half the rows of the last search: the best rate may have moved.",
+    "noise_changed": "Losses spread from tick to tick twice or half as much as at the last search: the best rate may "
+    "have moved.",
+    "at_edge": "The last search ended at the wall of [search] learning_rate, or next to a rate that ran out of steps: "
+    "the best rate may lie elsewhere.",
+    "rate_effect": "On the holdout the last new rate brought something by itself, so the next one may, too.",
+    "age": "No challenger was judged for [policy] max_age. A change that the watch cannot see is ruled out by a refit.",
+    "search_age": "The learning rate was not searched for [policy] max_search_age, so it is searched anew.",
+    "contract_changed": "A person accepted that the feed changed for good, and no challenger was judged since: a refit "
+    "learns the new contract.",
+    "suspicion": "No labels arrive ([labels] mode), and the score or columns of importance drifted: whether the loss "
+    "rose, only labels can tell. A person is asked once for each max_age.",
+    "unlabelled": "No labels arrive ([labels] mode). Nothing can be proved, so nothing trains and nothing is promoted.",
+    "as_promised": "The loss is not above the promise by more than the spread between ticks explains.",
+    "no_evidence": "Too few ticks have all their labels to compare the loss with the promise.",
+    "drift_told": "Columns drifted. Drift explains, it never retrains: harmless drift is common, and harm shows in "
+    "the loss.",
+    "fault_told": "The feed broke its contract where the champion does not care. It is told and blocks nothing.",
+    "paused": "A person paused the model: nothing is trained or promoted, runs go on observing, and the decision says "
+    "what it would have been. A pause silences no alarm: a broken feed (exit code 3) and a moved alias (10) are told "
+    "as ever, for serving suffers from them all the same. `lr-retune resume` ends it.",
+    "never": "The policy keeps whatever happens: a baseline of replay.",
+    "always": "The policy trains at every tick: a baseline of replay.",
+}
