@@ -338,7 +338,7 @@ class Policy(Section):
     tolerance: float = Field(default=0.02, ge=0)  # share of the promised loss
     budget: float = Field(default=0.25, gt=0)  # tick-losses a retrain must save without [worth]
     probe: bool = True  # small twins tell what a retrain would bring
-    regret: float = Field(default=0.12, gt=0)  # tick-losses that probes must find fixable before they alone retrain
+    regret: float = Field(default=0.5, gt=0)  # tick-losses that probes must find fixable before they alone retrain
     follow_ups: tuple[int, ...] = Field(default=(3, 8), strict=False)  # ticks after a change was answered by training
     suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
 

@@ -23,7 +23,7 @@ from lr_retune.records import (
     TuneResult,
 )
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import change
+from lr_retune.watch.fixable import ANSWERS, change
 from lr_retune.watch.policy import decide, probe_due
 
 P = ParamSpec("P")
@@ -62,7 +62,7 @@ def watch(
         facts = replace(facts, probe=step(steps.probe, config, plugins, stores, champion, facts, history))
     decision = policy(facts, history, config)  # pure
     seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
-    page = step(steps.drift_page, config, plugins, stores, seen, not history.decisions)
+    page = step(steps.drift_page, config, plugins, stores, seen, history)
     notes = step(stores.record, facts, decision, page)
     return replace(seen, page=page, notes=tuple(notes))
 
@@ -87,7 +87,8 @@ def retune(
     seen = watch(config, stores, as_of, step=step, policy=policy, plugins=plugins)
     if seen.decision.action not in TRAINING_ACTIONS:
         return seen  # kept, or held for a person
-    since = change(seen.facts, stores.history(as_of), config)
+    answers = ANSWERS & {reason.code for reason in seen.decision.reasons}
+    since = change(seen.facts, stores.history(as_of), config) if answers else None
     plan = step(steps.plan, config, plugins, as_of, seen, stores.accepted(as_of), since)
     past = stores.past(as_of, plugins.family.name)
     result = step(steps.tune, config, plugins, stores, plan, seen, past)

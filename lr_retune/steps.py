@@ -8,20 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from lr_retune import average, encoding
-from lr_retune.config import Config, Model, resolve_secret
+from lr_retune.config import Config, Metric, Model, resolve_secret
 from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.judge.judgement import judge_scores, tick_values
-from lr_retune.metrics import curve_loss_for, loss_for
+from lr_retune.metrics import Loss, curve_loss_for, loss_for
 from lr_retune.plugins import Group, Plugins, load_family, provider, strategy_of
 from lr_retune.records import (
     TRAINING_ACTIONS,
@@ -29,6 +29,7 @@ from lr_retune.records import (
     Budget,
     Candidate,
     Champion,
+    ColumnDrift,
     Contract,
     Facts,
     Fault,
@@ -39,6 +40,7 @@ from lr_retune.records import (
     History,
     HoldoutScores,
     Judgement,
+    LossEvidence,
     Past,
     PastDecision,
     Plan,
@@ -63,13 +65,17 @@ from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
-from lr_retune.watch.fixable import change
+from lr_retune.watch.fixable import change, risen
 from lr_retune.watch.probe import Twins, probed, ticks_to_meet
 from lr_retune.watch.series import evidence, rebased, tick_losses
 from lr_retune.watch.serving import selective_labels, serving_faults
+from lr_retune.watch.suspicion import suspicion, usual
 
 UNREADABLE = ("missing_column", "retyped_column")
 NO_PAST = Past()
+_WEEK, _MONDAY = timedelta(days=7), datetime(1970, 1, 5, tzinfo=UTC)
+MOST_ROWS = 200_000  # scored of the watched ticks together, and never fewer than 20,000 of a tick
+RARE = 0.05  # share of positives below which the ranking is watched beside the loss
 GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
 
 
@@ -153,33 +159,80 @@ def _measured(
     base: Facts,
     harder: PastDecision | None,
 ) -> Facts:
-    rows = feed.rows(champion.contract, span, excused(base.faults))
+    gaps = excused(base.faults)
+    rows = feed.rows(champion.contract, span, gaps, per_tick=_per_tick(config, span))
     model = load_model(config, champion.family, stores.files(champion))
     score = model.predict(rows.x)
     served = (*_served(config, feed, stores, champion, span, score), *_selective(config, rows, score, base.horizon))
     base = replace(base, faults=(*base.faults, *served))
-    loss = loss_for(config.metric)
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
-    ticks = tick_losses(rows, score, loss, calendar, base.horizon)
-    asked = ticks, *_promise(config, feed, model, champion, excused(base.faults))
+    ticks = tick_losses(rows, score, loss_for(config.metric), calendar, base.horizon)
+    asked = ticks, *_promise(config, feed, model, champion, gaps)
     if harder is not None and harder.since is not None and harder.level is not None:
         asked = rebased(*asked, harder.since, harder.level)
+    held = feed.rows(champion.contract, champion.reference, gaps, per_tick=_per_tick(config, champion.reference))
+    before = model.predict(held.x)
+    ranks = _ranks(config, held)
     return replace(
         base,
         rows=len(rows),
         matured_rows=sum(tick.matured for tick in ticks if tick.mature),
         positives=_positives(rows, base.horizon) if config.task == "binary" else None,
         ticks=ticks,
-        loss=evidence(*asked, config.policy),
-        drift=_drift(config, feed, model, champion, span, score),
+        loss=evidence(*asked, config.policy, signals=1 if ranks is None else 2),
+        ranking=None
+        if ranks is None
+        else _ranking(config, ranks, (held, before), (rows, score), calendar, base.horizon),
+        suspicion=suspicion(
+            usual(
+                held,
+                before,
+                champion.contract,
+                champion.importance,
+                loss_for(config.metric),
+                binary=config.task == "binary",
+                floor=config.watch.drift_threshold,
+                seed=config.seed,
+            ),
+            rows,
+            score,
+            base.horizon,
+        ),
+        drift=_drift(config, feed, model, champion, span),
     )
+
+
+def _per_tick(config: Config, span: Span) -> int:
+    ticks = len(edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)) - 1
+    return max(MOST_ROWS // max(ticks, 1), 20_000)
+
+
+def _ranks(config: Config, held: Rows) -> Loss | None:
+    """The ranking to watch beside a proper loss, where positives are rare."""
+    known = held.labelled().y
+    rare = config.task == "binary" and len(known) > 0 and float(known.mean()) < RARE
+    return loss_for(Metric(name="pr_auc")) if rare and not loss_for(config.metric).ranks else None
+
+
+def _ranking(
+    config: Config,
+    loss: Loss,
+    held: tuple[Rows, np.ndarray],
+    now: tuple[Rows, np.ndarray],
+    calendar: np.ndarray,
+    horizon: datetime | None,
+) -> LossEvidence | None:
+    (rows, score), known = held, ~np.isnan(held[0].y)
+    promised = tick_values(rows.y[known], score[known], rows.tick[known], loss)
+    whole = loss.value(rows.y[known], score[known])
+    return evidence(tick_losses(*now, loss, calendar, horizon), whole, promised, config.policy, signals=2)
 
 
 def _served(
     config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, score: np.ndarray
 ) -> tuple[Fault, ...]:
     """Logged scores against the champion's own, on rows it served; a replayed champion never served any."""
-    logged = feed.logged(span) if stores.shows else None
+    logged = feed.logged(span, _per_tick(config, span)) if stores.shows else None
     if logged is None:
         return ()
     if logged.version is None:
@@ -233,38 +286,26 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
     for count in (1, 2, 7, 14, 28):
         start = max(span.start, shift(span.end, -count, tick, zone))
         newest = Span(start, span.end)
-        if start == span.start or len(feed.times(newest.start, newest.end)) >= config.policy.min_rows:
+        if start == span.start or feed.holds(newest.start, newest.end, config.policy.min_rows):
             return newest
     return span
 
 
-def _drift(
-    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span, score: np.ndarray
-) -> tuple[Any, ...]:
-    reference, current, before, now = _compared(config, feed, model, champion, span, score)
-    limit = config.watch.drift_threshold
-    columns = column_drift(reference, current, champion.contract, champion.importance, limit)
-    return (*columns, score_drift(before, now, limit))
+def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[ColumnDrift, ...]:
+    limit, ((a, before), (b, now)) = config.watch.drift_threshold, _compared(config, feed, model, champion, span)
+    columns = column_drift(a, b, champion.contract, champion.importance, limit)
+    return (*columns, score_drift(before[0], now[0], limit))
 
 
 def _compared(
-    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span, score: np.ndarray | None = None
-) -> tuple[Any, Any, np.ndarray, np.ndarray]:
-    """Sampled reference and current rows, and the champion's scores of both; ``score``: of all current rows."""
-    reference, current = (_sample(config, feed, champion.contract, s) for s in (champion.reference, span))
-    before = model.predict(_matrix(reference, champion.contract))
-    if score is not None and len(score) == len(current):  # nothing was left out of the sample
-        return reference, current, before, score
-    return reference, current, before, model.predict(_matrix(current, champion.contract))
-
-
-def _sample(config: Config, feed: Feed, contract: Contract, span: Span) -> Any:
-    return feed.table(contract, span, limit=config.watch.sample, seed=config.seed)
-
-
-def _matrix(table: Any, contract: Contract) -> np.ndarray:
-    columns = {name: table.column(name).to_pylist() for name in contract.names}
-    return encoding.matrix(columns, contract.features)
+    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span
+) -> tuple[tuple[Any, tuple[np.ndarray, np.ndarray]], ...]:
+    """Sampled reference and current rows: readable, with the champion's scores and the labels."""
+    found = []
+    for each in (champion.reference, span):
+        table, rows = feed.sample(champion.contract, each, config.watch.sample, config.seed)
+        found.append((table, (model.predict(rows.x), rows.y)))
+    return tuple(found)
 
 
 # ── probe ─────────────────────────────────────────────────────────────────────────────────────────
@@ -296,11 +337,11 @@ def probe(
     return probed(twins, plugins.family, champion, data, loss_for(config.metric), facts.as_of, seed=config.seed)
 
 
-def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, first: bool) -> bytes | None:
-    """Evidently's page where a person will want it: first tick, alarm, a decision that trains."""
+def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, history: History) -> bytes | None:
+    """Evidently's page where a person will want it: first tick, alarm, a decision that trains, and once a week."""
     champion, facts, decision = seen.champion, seen.facts, seen.decision
-    alarm = facts.loss is not None and facts.loss.alarm
-    due = first or alarm or decision.action in TRAINING_ACTIONS
+    alarm = risen(facts) is not None or bool(facts.suspicion and facts.suspicion.raised)
+    due = not history.decisions or alarm or decision.action in TRAINING_ACTIONS or _new_week(history, facts.as_of)
     if not stores.shows or config.watch.drift == "native" or not (due or config.watch.drift == "evidently"):
         return None
     from lr_retune.watch.evidently import report  # 10 CPU seconds of import: paid only here
@@ -308,9 +349,15 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, f
     feed = Feed(config, plugins.feeds, facts.as_of)
     span = _watched(config, champion, facts.horizon, facts.as_of)
     model = load_model(config, champion.family, stores.files(champion))
-    reference, current, before, now = _compared(config, feed, model, champion, span)
-    page, _ = report(reference, current, champion.contract, before, now, config.watch.drift_threshold)
+    (a, (before, known)), (b, (now, learned)) = _compared(config, feed, model, champion, span)
+    limit, labels = config.watch.drift_threshold, (known, learned)
+    page, _ = report(a, b, champion.contract, before, now, limit, labels=labels, task=config.task)
     return page
+
+
+def _new_week(history: History, as_of: datetime) -> bool:
+    """Nobody has looked since this week began."""
+    return (as_of - _MONDAY) // _WEEK != (history.decisions[-1].as_of - _MONDAY) // _WEEK
 
 
 # ── freeze ────────────────────────────────────────────────────────────────────────────────────────

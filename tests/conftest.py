@@ -81,17 +81,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 # ── a model that has lived ────────────────────────────────────────────────────────────────────────
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose world changed at day 100: version 1 was born there, version 2 promoted on day 106."""
+    """A folder whose world changed at day 70: version 1 was born at day 100, version 2 promoted on day 106."""
     from lr_retune.config import load_config
     from lr_retune.retune import bootstrap, retune
     from lr_retune.stores.promotion import Stores
+    from lr_retune.watch.baselines import always
     from tests.worlds import day, world
 
     folder = tmp_path_factory.mktemp("lived")
-    config = load_config(world(folder, changed=100), environ={})
+    config = load_config(world(folder, changed=70), environ={})
     stores = Stores.open(config)
     bootstrap(config, stores, day(100))
-    assert retune(config, stores, day(106)).outcome == "promoted"
+    assert retune(config, stores, day(106), policy=always).outcome == "promoted"
     return folder
 
 

@@ -165,7 +165,8 @@ def test_a_promotion_answers_in_the_words_of_the_contract(cli: Cli, fresh: Path)
     born = cli("bootstrap", "--as-of", BORN.isoformat(), "--json").json
     assert set(born["champion"]) >= {"version", "learning_rate", "loss"}
     assert born["run_id"]
-    found = cli("run", "--as-of", RETUNED.isoformat(), "--json").json
+    when = day(112).isoformat()
+    found = cli("run", "--as-of", when, "--json").json
     assert found["outcome"] == "promoted"
     assert found["challenger"]["version"] == found["champion"]["version"] == "2"
     assert set(found["control"]) >= {"learning_rate", "loss"}
@@ -177,7 +178,7 @@ def test_a_promotion_answers_in_the_words_of_the_contract(cli: Cli, fresh: Path)
     assert {*found["facts"]["drift"][0]} >= drift
     assert {*found["verdicts"][0]} == {"gate", "code", "status", "effect", "low", "high", "reason"}
     assert {*found["timing"]} == {"cpu_s", "wall_s"}
-    again = cli("run", "--as-of", RETUNED.isoformat(), "--json").json
+    again = cli("run", "--as-of", when, "--json").json
     assert (again["decision"], again["champion"]) == (found["decision"], found["champion"])
 
 

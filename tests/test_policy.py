@@ -14,16 +14,21 @@ from lr_retune.config import Config, parse_config
 from lr_retune.records import (
     TRAINING_ACTIONS,
     ColumnDrift,
+    Cost,
     Facts,
     Fault,
     History,
     LossEvidence,
     Outcome,
     PastDecision,
+    Probe,
+    Searched,
+    Signal,
+    Suspicion,
     TickLoss,
 )
 from lr_retune.watch.baselines import always, always_search, never
-from lr_retune.watch.policy import decide
+from lr_retune.watch.policy import decide, probe_due
 from lr_retune.watch.reasons import REASONS
 from lr_retune.watch.series import evidence
 
@@ -77,7 +82,8 @@ decided = pytest.mark.parametrize(
         (facts(loss=None), RECENT, {}, "keep", ("no_evidence",)),
         (facts(0.2, alarm=True), RECENT, {}, "refit", ("loss_rose",)),
         (facts(0.2, alarm=True), settled(10, action="search"), {}, "refit", ("loss_rose",)),
-        (facts(0.2, alarm=True), RECENT, {"policy": {"max_search_age": "90d"}}, "search", ("loss_rose", "search_age")),
+        (facts(0.2, alarm=True), RECENT, {"policy": {"max_search_age": "90d"}}, "refit", ("loss_rose",)),
+        (facts(), settled(31), {"policy": {"max_search_age": "90d"}}, "search", ("age", "search_age")),
         (facts(0.02, alarm=True), RECENT, {}, "keep", ("not_worth",)),  # .2 tick-losses of a budget of .25
         (facts(0.03, alarm=True), RECENT, {}, "refit", ("loss_rose",)),
         (facts(0.01, alarm=True), RECENT, {"worth": MONEY}, "refit", ("loss_rose",)),  # 1 % x 20 days > 10
@@ -161,6 +167,145 @@ def test_what_the_feed_counts_decides_alone_so_missed_and_repeated_runs_change_n
     for history in (often, RECENT, History()):
         assert decide(facts(faults=(replace(STALE, matters=False),)), history, config()).action == "keep"
         assert decide(facts(faults=(STALE,)), history, config()).action == "fix_feed"
+
+
+# ── probes, suspicion, the kind of training ───────────────────────────────────────────────────────
+def probe(gain: float, error: float = 0.01, learned: int = 20, **changes: Any) -> Probe:
+    return replace(Probe(NOW, gain, error, 4, 800, learned, None, 5000, Cost(2, 60, 60_000)), **changes)
+
+
+def answered(days: float, code: str = "loss_rose", outcome: Outcome = "promoted", **changes: Any) -> History:
+    past = PastDecision("a" * 16, NOW - timedelta(days=days), "refit", (code,), outcome, since=SINCE)
+    return replace(History((past,), NOW - 300 * DAY), **changes)
+
+
+def probed_before(*gains: float, every: int = 2) -> History:
+    """Probes about this champion, the newest ``every`` ticks ago, after a judged challenger."""
+    ages = [every * (len(gains) - i) for i in range(len(gains))]
+    past = [
+        PastDecision(
+            str(i),
+            NOW - age * DAY,
+            "keep",
+            ("as_promised",),
+            "kept",
+            "c" * 64,
+            probe=probe(gain, as_of=NOW - age * DAY),
+        )
+        for i, (gain, age) in enumerate(zip(gains, ages, strict=True))
+    ]
+    born = NOW - (ages[0] + every if ages else every) * DAY
+    return History((*settled((NOW - born) / DAY).decisions, *past), born - 100 * DAY)
+
+
+LATE = NOW - 28 * DAY
+MENDS = probe(0.01, 0.001)  # too little a tick to have cost much in a month
+SUSPECT = Suspicion((Signal("temp", 0.62, (0.05, 0.21), 0.3, 3, raised=True, importance=0.41),), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("seen", "past", "settings", "action", "codes"),
+    [
+        (facts(0.2, alarm=True, probe=probe(0.15)), RECENT, {}, "refit", ("loss_rose", "fixable")),
+        (facts(0.2, alarm=True, probe=probe(0.01)), RECENT, {}, "keep", ("harder",)),
+        (facts(0.2, alarm=True, probe=probe(0.01, learned=3)), RECENT, {}, "refit", ("loss_rose", "fixable")),
+        (facts(0.2, alarm=True, probe=probe(0.0, learned=0)), RECENT, {}, "keep", ("too_early",)),
+        (facts(0.2, alarm=True, probe=probe(0.1, learned=0)), RECENT, {}, "refit", ("loss_rose", "fixable")),
+        (facts(probe=probe(0.0)), settled(31), {}, "keep", ("nothing_fixable",)),
+        (facts(probe=MENDS), settled(31), {}, "refit", ("age", "fixable")),
+        (facts(), settled(31), {"policy": {"probe": False}}, "refit", ("age",)),
+        (facts(probe=probe(0.1)), probed_before(0.1, 0.1, 0.1), {}, "refit", ("regret", "fixable")),
+        (facts(probe=probe(0.0)), probed_before(0.1, 0.1, 0.1), {}, "keep", ("as_promised",)),
+        (facts(probe=probe(0.02)), probed_before(0.02, 0.02, 0.02), {}, "keep", ("as_promised",)),
+        (facts(probe=probe(0.1)), answered(3), {}, "refit", ("follow_up",)),
+        (facts(probe=probe(0.0)), answered(3), {}, "keep", ("as_promised",)),
+        (facts(probe=probe(0.1)), answered(2), {}, "keep", ("cooldown",)),
+        (facts(probe=probe(0.1)), answered(3, "age"), {}, "keep", ("as_promised",)),
+        (facts(probe=probe(0.1)), answered(3, outcome="rejected"), {}, "refit", ("follow_up",)),
+        (facts(suspicion=SUSPECT, horizon=LATE), RECENT, {}, "refit", ("suspicion_alone", "explained")),
+        (facts(suspicion=SUSPECT), RECENT, {}, "keep", ("as_promised",)),
+        (facts(suspicion=replace(SUSPECT, estimated=0.02), horizon=LATE), RECENT, {}, "keep", ("as_promised",)),
+        (facts(ranking=facts(0.2, alarm=True).loss), RECENT, {}, "refit", ("ranking_fell",)),
+    ],
+)  # fmt: skip
+def test_probes_and_suspicion_turn_a_decision(
+    seen: Facts, past: History, settings: dict[str, Any], action: str, codes: tuple[str, ...]
+) -> None:
+    decision = decide(seen, past, config(**settings))
+    assert (decision.action, tuple(r.code for r in decision.reasons)) == (action, codes)
+    assert set(codes) <= set(REASONS)
+
+
+def test_a_harder_world_settles_and_is_what_later_losses_are_held_against() -> None:
+    harder = PastDecision("h", NOW - 5 * DAY, "keep", ("harder",), "kept", "c" * 64, SINCE, 1.2)
+    past = History((harder,), NOW - 100 * DAY)
+    assert past.last_settled == harder.as_of
+    assert past.rebased("c" * 64) == harder
+    assert past.rebased("d" * 64) is None
+
+
+def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_nothing_is() -> None:
+    quiet = [days for days in range(1, 20) if probe_due(facts(), probed_before(every=days), config())]
+    assert quiet == list(range(6, 20))  # the cooldown is over
+
+    def waits(*gains: float) -> int:
+        young = config(policy={"max_age": "900d"})
+        return next(n for n in range(1, 30) if probe_due(facts(), probed_before(*gains, every=n), young))
+
+    assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 8, 16, 16, 16]
+    assert waits(0.0, 0.0, 0.1) == 2  # a gain was found: as soon as the cooldown allows
+    assert probe_due(facts(0.2, alarm=True), probed_before(0.0, every=1), config())
+    assert probe_due(facts(suspicion=SUSPECT), probed_before(0.0, every=1), config())
+    for blocked in (facts(faults=(BROKEN,)), facts(loss=None), facts(matured_rows=10), facts(alias_moved="3")):
+        assert not probe_due(blocked, probed_before(0.0, every=20), config())
+    assert not probe_due(facts(0.2, alarm=True), settled(1), config())  # cooldown
+    assert not probe_due(facts(0.2, alarm=True), RECENT, config(policy={"probe": False}))
+
+
+@pytest.mark.parametrize(
+    ("searched", "seen", "codes"),
+    [
+        (Searched(NOW - 60 * DAY, 2000), facts(probe=MENDS), ["age", "fixable", "rows_changed"]),
+        (Searched(NOW - 60 * DAY, 5000, 0.01), facts(probe=MENDS), ["age", "fixable", "noise_changed"]),
+        (Searched(NOW - 60 * DAY, 5000, 0.05, "low"), facts(probe=MENDS), ["age", "fixable", "at_edge"]),
+        (Searched(NOW - 30 * DAY, 5000, 0.05, "low"), facts(probe=MENDS), ["age", "fixable"]),
+        (Searched(NOW - 60 * DAY, 5000, 0.05, starved=True), facts(probe=MENDS), ["age", "fixable", "at_edge"]),
+        (Searched(NOW - 60 * DAY, 5000, 0.05, rate_effect=0.01), facts(probe=MENDS), ["age", "fixable", "rate_effect"]),
+        (Searched(NOW - 60 * DAY, 5000, 0.05, rate_effect=0.001), facts(probe=MENDS), ["age", "fixable"]),
+    ],
+)  # fmt: skip
+def test_the_rate_is_searched_only_where_its_optimum_may_have_moved(
+    searched: Searched, seen: Facts, codes: list[str]
+) -> None:
+    decision = decide(seen, replace(settled(31), searched=searched), config())
+    assert [r.code for r in decision.reasons] == codes
+    assert decision.action == ("refit" if codes == ["age", "fixable"] else "search")
+
+
+def test_right_after_a_change_a_refit_answers_and_no_search() -> None:
+    past = replace(RECENT, searched=Searched(NOW - 60 * DAY, 50))
+    assert decide(facts(0.2, alarm=True, probe=probe(0.15)), past, config()).action == "refit"
+
+
+def test_reasons_name_what_moved_and_what_fresh_data_mends() -> None:
+    told = decide(facts(0.2, alarm=True, probe=probe(0.15), suspicion=SUSPECT), RECENT, config(worth=MONEY))
+    assert [r.text for r in told.reasons] == [
+        "loss 1.2 against 1 promised (+20.0 %, CUSUM 7.1 spreads since 2019-03-22); "
+        "expected gain 15.00 EUR a day, up to 300.00 EUR in the 20 days to max_age, against 10.00 EUR a retrain",
+        "a fresh small model is better by 0.15 ± 0.01 on the same 800 rows of 4 ticks",
+        "'temp' (importance 41%) moved by 0.62, usually 0.05 to 0.21",
+    ]
+
+
+@given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.booleans(), st.integers(0, 20))
+def test_more_that_fresh_data_mends_never_turns_training_into_keeping(
+    gain: float, more: float, alarm: bool, learned: int
+) -> None:
+    def trains(found: float) -> bool:
+        seen = facts(0.2, alarm=alarm, probe=probe(found, learned=learned))
+        return rank(decide(seen, RECENT, config()).action)
+
+    assert trains(gain) <= trains(gain + more)
 
 
 # ── laws ──────────────────────────────────────────────────────────────────────────────────────────

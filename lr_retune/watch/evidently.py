@@ -1,7 +1,8 @@
-"""Evidently's drift page and figures, on a bounded sample: the only home of evidently and pandas.
+"""Evidently's page and figures, on a bounded sample: the only home of evidently and pandas.
 
-What Evidently cannot take (see `_column`) is left out beforehand and named. The page is made inert (names cannot
-become markup, nothing is fetched) and repeatable (its random ids are numbered).
+Three parts: drift, the model's quality on rows whose label is known, a summary of the columns. What Evidently cannot
+take (see `_column`) is left out beforehand and named; a part that fails costs the page no other. The page is made
+inert (names cannot become markup, nothing is fetched) and repeatable (its random ids are numbered).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 SCORE = "score"
 MAX_LEVELS = 1_000  # Evidently concatenates a series per level: quadratic
 MAX_MAGNITUDE = 1e100  # its histograms square the range
+MIN_LABELLED = 30  # rows of each side
 MAX_NAME = 80  # characters of a name that the page shows
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "″", "'": "′", "`": "′"})
 # Awkward columns make Evidently raise any of these and lose the whole page (its issue 1480, declared intended).
@@ -34,7 +37,11 @@ _POLICY = (
     "'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:\">"
 )
 
+LABEL = "label"
+_POSITIVE = 1
+
 Sides = tuple[Any, Any]  # reference and current values of one column
+Task = Literal["binary", "regression"]
 
 
 def report(
@@ -44,8 +51,13 @@ def report(
     reference_score: np.ndarray,
     current_score: np.ndarray,
     threshold: float,
+    *,
+    labels: Sides | None = None,
+    task: Task = "binary",
 ) -> tuple[bytes, dict[str, float]]:
     """Evidently's DataDriftPreset with fixed methods: W1 for numbers and the score, Jensen-Shannon for categories.
+
+    Behind it its classification or regression preset, where labels are given, and its data summary.
 
     Parameters
     ----------
@@ -57,6 +69,8 @@ def report(
         The champion's scores, shape ``(n,)``; the page calls them ``score``.
     threshold
         Above it Evidently calls a column drifted.
+    labels
+        Of the reference's and the current rows, each of shape ``(n,)``; NaN: not known.
 
     Returns
     -------
@@ -67,8 +81,14 @@ def report(
     sides = {name: _column(reference, current, name, kind) for name, kind in kinds.items()}
     kinds[SCORE], sides[SCORE] = "number", _numeric(reference_score, current_score)
     usable = {name: pair for name, pair in sides.items() if pair is not None}
-    page, figures = _run(usable, kinds, threshold)
-    return _finish(page, kinds, figures), {name: figures.get(name, math.nan) for name in kinds}
+    drift, figures = _drift(usable, kinds, threshold)
+    judged = {n: usable[n] for n in figures}
+    quality, unjudged = _quality((reference_score, current_score), labels, task)
+    summary, unsummed = _part("Data", lambda: _summary(judged, kinds)) if judged else ([], "")
+    left_out = [text for name, text in inert(kinds).items() if name not in figures]
+    notes = [f"Left out, since Evidently cannot compare them: {', '.join(left_out)}"] if left_out else []
+    page = _rendered([*drift, *quality, *summary])
+    return _finish(page, [*notes, *filter(None, (unjudged, unsummed))]), {n: figures.get(n, math.nan) for n in kinds}
 
 
 # ── what Evidently can take ───────────────────────────────────────────────────────────────────────
@@ -124,67 +144,133 @@ def inert(names: Iterable[str]) -> dict[str, str]:
     return shown
 
 
-# ── the run ───────────────────────────────────────────────────────────────────────────────────────
-def _run(sides: Mapping[str, Sides], kinds: Mapping[str, str], threshold: float) -> tuple[str, dict[str, float]]:
-    """The page and the figures; columns that crash Evidently are found one by one and left out."""
-    if not sides:
-        return '<!DOCTYPE html><html lang="en"><head></head><body></body></html>', {}
+# ── the parts ─────────────────────────────────────────────────────────────────────────────────────
+def _part(title: str, work: Callable[[], Any]) -> tuple[list[Any], str]:
+    """The widgets of one part under its title; where Evidently fails, none and a word."""
     try:
-        return _evidently(sides, kinds, threshold)
+        return _titled(title, work()), ""
+    except _CRASHES as error:
+        return [], f"{title}: Evidently failed with {type(error).__name__}"
+
+
+def _drift(
+    sides: Mapping[str, Sides], kinds: Mapping[str, str], threshold: float
+) -> tuple[list[Any], dict[str, float]]:
+    """Widgets and figures; columns that crash Evidently are found one by one and left out."""
+    if not sides:
+        return [], {}
+    try:
+        snapshot = _compared(sides, kinds, threshold)
     except _CRASHES:
         sound = {name: pair for name, pair in sides.items() if len(sides) > 1 and _runs({name: pair}, kinds, threshold)}
-        return _run(sound if len(sound) < len(sides) else {}, kinds, threshold)
+        return _drift(sound if len(sound) < len(sides) else {}, kinds, threshold)
+    found = snapshot.dict()["metrics"]
+    values = {m["config"].get("column"): m["value"] for m in found if m["config"]["type"].endswith(":ValueDrift")}
+    shown = inert(sides)
+    # Evidently sums over a set, so the last bits differ between processes.
+    return _titled("Drift", snapshot), {n: round(float(values[shown[n]]), 12) for n in sides if shown[n] in values}
 
 
 def _runs(sides: Mapping[str, Sides], kinds: Mapping[str, str], threshold: float) -> bool:
     try:
-        _evidently(sides, kinds, threshold)
+        _compared(sides, kinds, threshold)
     except _CRASHES:
         return False
     return True
 
 
-def _evidently(sides: Mapping[str, Sides], kinds: Mapping[str, str], threshold: float) -> tuple[str, dict[str, float]]:
+def _compared(sides: Mapping[str, Sides], kinds: Mapping[str, str], threshold: float) -> Any:
+    with _quiet():
+        from evidently.presets import DataDriftPreset
+
+        preset = DataDriftPreset(
+            num_method="wasserstein", cat_method="jensenshannon", num_threshold=threshold, cat_threshold=threshold
+        )
+        return _ran(preset, sides, kinds)
+
+
+def _summary(sides: Mapping[str, Sides], kinds: Mapping[str, str]) -> Any:
+    with _quiet():
+        from evidently.presets import DataSummaryPreset
+
+        return _ran(DataSummaryPreset(), sides, kinds)
+
+
+def _quality(scores: Sides, labels: Sides | None, task: Task) -> tuple[list[Any], str]:
+    """The model's quality on the rows of either side whose label and score are known."""
+    if labels is None:
+        return [], ""
+    known = [~np.isnan(y) & np.isfinite(score) for y, score in zip(labels, scores, strict=True)]
+    y, score = ([side[mask] for side, mask in zip(sides, known, strict=True)] for sides in (labels, scores))
+    if min(map(len, y)) < MIN_LABELLED or (task == "binary" and any(len(np.unique(side)) < 2 for side in y)):
+        return [], "Quality: too few rows of either side have a label"
+    return _part("Quality, where labels are known", lambda: _judged((y[0], y[1]), (score[0], score[1]), task))
+
+
+def _judged(y: Sides, score: Sides, task: Task) -> Any:
+    with _quiet():
+        from evidently import BinaryClassification, Regression
+        from evidently.presets import ClassificationPreset, RegressionPreset
+
+        if task == "regression":
+            asked = {"regression": [Regression(target=LABEL, prediction=SCORE)]}
+            return _ran(RegressionPreset(), {LABEL: y, SCORE: score}, {LABEL: "number", SCORE: "number"}, **asked)
+        whole = y[0].astype(np.int64), y[1].astype(np.int64)
+        roles = [BinaryClassification(target=LABEL, prediction_probas=SCORE, pos_label=_POSITIVE)]
+        kinds = {LABEL: "category", SCORE: "number"}
+        return _ran(ClassificationPreset(), {LABEL: whole, SCORE: score}, kinds, classification=roles)
+
+
+def _ran(preset: Any, sides: Mapping[str, Sides], kinds: Mapping[str, str], **roles: Any) -> Any:
+    """One preset on both sides."""
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+
+    shown = inert(sides)
+    definition = DataDefinition(
+        numerical_columns=[shown[name] for name in sides if kinds[name] == "number"],
+        categorical_columns=[shown[name] for name in sides if kinds[name] == "category"],
+        **roles,
+    )
+    reference, current = (
+        Dataset.from_pandas(
+            pd.concat([pd.Series(pair[i], name=shown[name]) for name, pair in sides.items()], axis=1),
+            data_definition=definition,
+        )
+        for i in (0, 1)
+    )
+    return Report([preset]).run(current, reference)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     os.environ.setdefault("DO_NOT_TRACK", "1")  # read at import; Evidently's telemetry otherwise phones home
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # correlations of constant columns, and what old code inside it deprecates
-        import pandas as pd
-        from evidently import DataDefinition, Dataset, Report
-        from evidently.presets import DataDriftPreset
-
-        shown = inert(sides)
-        definition = DataDefinition(
-            numerical_columns=[shown[name] for name in sides if kinds[name] == "number"],
-            categorical_columns=[shown[name] for name in sides if kinds[name] == "category"],
-        )
-        reference, current = (
-            Dataset.from_pandas(
-                pd.concat([pd.Series(pair[i], name=shown[name]) for name, pair in sides.items()], axis=1),
-                data_definition=definition,
-            )
-            for i in (0, 1)
-        )
-        preset = DataDriftPreset(
-            num_method="wasserstein",
-            cat_method="jensenshannon",
-            num_threshold=threshold,
-            cat_threshold=threshold,
-        )
-        snapshot = Report([preset]).run(current, reference)
-        page, found = snapshot.get_html_str(as_iframe=False), snapshot.dict()["metrics"]
-    values = {m["config"].get("column"): m["value"] for m in found if m["config"]["type"].endswith(":ValueDrift")}
-    # Evidently sums over a set, so the last bits differ between processes.
-    return page, {name: round(float(values[shown[name]]), 12) for name in sides if shown[name] in values}
+        yield
 
 
 # ── the page ──────────────────────────────────────────────────────────────────────────────────────
-def _finish(page: str, kinds: Mapping[str, str], figures: Mapping[str, float]) -> bytes:
-    """Numbered ids, a policy that lets nothing be fetched, and the columns that were left out."""
+def _titled(title: str, snapshot: Any) -> list[Any]:
+    from evidently.legacy.renderers.html_widgets import group_widget
+
+    return [group_widget(title=title, widgets=snapshot.to_snapshot_model().widgets)]
+
+
+def _rendered(widgets: list[Any]) -> str:
+    if not widgets:
+        return '<!DOCTYPE html><html lang="en"><head></head><body></body></html>'
+    from evidently.core.metric_types import render_widgets
+
+    return str(render_widgets(widgets))
+
+
+def _finish(page: str, notes: Iterable[str]) -> bytes:
+    """Numbered ids, a policy that lets nothing be fetched, and what was left out."""
     head, body_tag, body = _numbered(page).partition("<body>")
     head = head.replace("<head>", f'<head><meta charset="UTF-8">{_POLICY}', 1)
-    left_out = [text for name, text in inert(kinds).items() if name not in figures]
-    note = f"Left out, since Evidently cannot compare them: {html.escape(', '.join(left_out))}" if left_out else ""
-    return f"{head}{body_tag}<p>{note}</p>{body}".encode("utf-8", "replace")
+    told = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    return f"{head}{body_tag}{told}{body}".encode("utf-8", "replace")
 
 
 def _numbered(page: str) -> str:

@@ -9,12 +9,13 @@ from lr_retune.records import JUDGED, TRAINING_ACTIONS, Facts, History, LossEvid
 from lr_retune.watch.worth import current
 
 CHANGES = frozenset({"loss_rose", "ranking_fell", "regret", "suspicion_alone", "contract_changed"})
+ANSWERS = frozenset({"loss_rose", "ranking_fell", "follow_up"})  # trainings that learn a change they know the start of
 SMALL = 0.003  # share of the promise that a retrain must mend for a probe to speak for it
 SURE = 1.64  # standard errors: one-sided 95 %
 MENDED = 0.25  # of a rise: what mends less leaves the world as hard as it got
 LEARNED = 4  # ticks after a change before a fresh model can know it
-FIRST, LAST = 4, 16  # ticks between quiet probes: doubling
-CLOSE = 2  # ticks between probes while something is going on
+FIRST, LAST = 2, 16  # ticks between quiet probes: doubling
+CLOSE = 1  # ticks between probes while something is going on
 
 
 def due(facts: Facts, history: History, config: Config, *, old: bool) -> bool:
@@ -40,6 +41,11 @@ def _moving(facts: Facts, config: Config) -> bool:
     return max(found, default=0.0) > config.policy.cusum_h / 2 or bool(facts.suspicion and facts.suspicion.raised)
 
 
+def risen(facts: Facts) -> LossEvidence | None:
+    """The loss, or the ranking, that is worse beyond doubt."""
+    return next((each for each in (facts.loss, facts.ranking) if each is not None and each.alarm), None)
+
+
 def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | None:
     """The change that was answered by training and is due for a second look, if any."""
     found = next((d for d in reversed(history.decisions) if CHANGES & set(d.codes) and d.outcome in JUDGED), None)
@@ -55,9 +61,8 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
 
 def change(facts: Facts, history: History, config: Config) -> datetime | None:
     """Estimated start of the change that is going on, or that was answered and is due for another look."""
-    risen = next((each for each in (facts.loss, facts.ranking) if each is not None and each.alarm), None)
-    if risen is not None:
-        return risen.since
+    if (worse := risen(facts)) is not None:
+        return worse.since
     answered = follow_up(facts, history, config)
     return None if answered is None else answered.since
 
@@ -71,6 +76,11 @@ def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
     """Whether a fresh model that knows the change is about as bad: the world got harder."""
     risen = current(loss) - loss.promised
     return probe.learned >= LEARNED and probe.gain + SURE * probe.error < MENDED * risen
+
+
+def too_early(probe: Probe, loss: LossEvidence) -> bool:
+    """Whether a training now would learn nothing of the change, and is no better for other reasons."""
+    return probe.learned == 0 and not helps(probe, loss.promised)
 
 
 def lost(facts: Facts, history: History, config: Config) -> float:

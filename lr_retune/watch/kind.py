@@ -9,12 +9,21 @@ from lr_retune.records import Action, Facts, History, Reason, Searched
 from lr_retune.watch.told import ago
 
 FACTOR = 2.0  # of rows, or of the spread between ticks
+AGAIN = 4  # part of max_search_age before a search is repeated for what the last one left open
 
 
-def kind(facts: Facts, history: History, config: Config) -> tuple[Action, tuple[Reason, ...]]:
-    """What kind of training, and why the rate is searched where it is."""
+def kind(facts: Facts, history: History, config: Config, *, answers: bool = False) -> tuple[Action, tuple[Reason, ...]]:
+    """What kind of training, and why the rate is searched where it is.
+
+    Parameters
+    ----------
+    answers
+        Whether it answers a change: then the newest rows are needed to learn from, and none can be spared to search by.
+    """
     searched, limit = history.last_search, config.policy.max_search_age
     found: list[Reason] = []
+    if answers:
+        return "refit", ()
     if searched is None or facts.as_of - searched >= limit:
         when = "never searched" if searched is None else f"searched {ago(facts.as_of - searched)}"
         found = [Reason("search_age", f"the learning rate was {when}, max_search_age {format_duration(limit)}")]
@@ -30,6 +39,8 @@ def _moved(facts: Facts, last: Searched, config: Config) -> Iterator[Reason]:
     spread = None if facts.loss is None else facts.loss.spread
     if spread and last.spread and not 1 / FACTOR < (ratio := spread / last.spread) < FACTOR:
         yield Reason("noise_changed", f"ticks spread {ratio:.2g} times as much as at the last search")
+    if facts.as_of - last.as_of < config.policy.max_search_age / AGAIN:
+        return
     if last.at_wall is not None:
         yield Reason("at_edge", f"the last search ended at the {last.at_wall} end of [search] learning_rate")
     elif last.starved:

@@ -41,7 +41,8 @@ def probe_due(facts: Facts, history: History, config: Config) -> bool:
     past = _until(facts, history)
     if not config.policy.probe or facts.loss is None or facts.probe is not None or past.paused(facts.as_of):
         return False
-    if any(rule(facts, past, config) for rule in BEFORE_PROBES):
+    again = fixable.follow_up(facts, past, config) is not None  # a second look does not wait
+    if any(rule(facts, past, config) for rule in BEFORE_PROBES if not (again and rule is _cooldown)):
         return False
     return fixable.due(facts, past, config, old=_old(facts, past, config))
 
@@ -134,24 +135,25 @@ def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None
 
 
 def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
-    found = _alarm(facts)
-    if found is None or _too_few_rows(facts, history, config):
+    loss = fixable.risen(facts)
+    if loss is None or _too_few_rows(facts, history, config):
         return None
-    code, words, loss = found
+    code, words = _words(loss, facts)
     if facts.probe is not None and fixable.mends_nothing(facts.probe, loss):
         text = f"{words}; {twins(facts.probe)}: the world got harder, and from now on this is its level"
         return _Answer("keep", (Reason("harder", text), *explained(facts)))
+    if facts.probe is not None and fixable.too_early(facts.probe, loss):
+        text = f"{words}; {twins(facts.probe)}; a challenger would have to be judged on all that came since the change"
+        return _Answer("keep", (Reason("too_early", text), *explained(facts)))
     pays, why = worth(facts, loss, history, config)
     return _train(code, f"{words}; {why}", facts, history, config) if pays else None
 
 
-def _alarm(facts: Facts) -> tuple[str, str, LossEvidence] | None:
-    """The evidence that is beyond doubt: its code, its words, itself."""
-    if facts.loss is not None and facts.loss.alarm:
-        return "loss_rose", f"loss {rise(facts.loss)}", facts.loss
-    if facts.ranking is not None and facts.ranking.alarm:
-        return "ranking_fell", f"1 - PR-AUC {rise(facts.ranking)}", facts.ranking
-    return None
+def _words(loss: LossEvidence, facts: Facts) -> tuple[str, str]:
+    """The code and the figures of what rose."""
+    if loss is facts.loss:
+        return "loss_rose", f"loss {rise(loss)}"
+    return "ranking_fell", f"1 - PR-AUC {rise(loss)}"
 
 
 def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
@@ -204,8 +206,8 @@ def _old(facts: Facts, history: History, config: Config) -> bool:
 def _keep(facts: Facts, history: History, config: Config) -> _Answer:
     if facts.loss is None:
         return _Answer("keep", (Reason("no_evidence", "fewer than two ticks have all their labels and a loss"),))
-    if (found := _alarm(facts)) is not None:
-        _, words, loss = found
+    if (loss := fixable.risen(facts)) is not None:
+        words = _words(loss, facts)[1]
         return _Answer("keep", (Reason("not_worth", f"{words}; {worth(facts, loss, history, config)[1]}"),))
     return _Answer("keep", (Reason("as_promised", level(facts.loss, config)),))
 
@@ -217,8 +219,8 @@ RULES: tuple[_Rule, ...] = (
     _stale,
     _without_labels,
     _contract_changed,
-    _cooldown,
     _follow_up,
+    _cooldown,
     _loss_rose,
     _regret,
     _suspicion_alone,
@@ -252,7 +254,7 @@ def _unless_paused(answer: _Answer, facts: Facts, history: History) -> _Answer:
 # ── what the rules share ──────────────────────────────────────────────────────────────────────────
 def _train(code: str, text: str, facts: Facts, history: History, config: Config) -> _Answer:
     """Refit at the old rate, or search where its optimum may have moved."""
-    action, why = kind(facts, history, config)
+    action, why = kind(facts, history, config, answers=code in fixable.ANSWERS)
     seen = facts.probe if code != "follow_up" else None
     more = () if seen is None else (Reason("fixable", twins(seen)),)
     return _Answer(action, (Reason(code, text), *more, *why, *explained(facts)))

@@ -15,7 +15,7 @@ import numpy as np
 from lr_retune.metrics import Loss
 from lr_retune.records import Champion, Cost, Family, FitData, Probe, Rows, at
 
-SHARE = 0.01  # of the work of a grid of ten fits that one probe may take
+SHARE = 0.006  # of the work of a grid of ten fits that one probe may take
 GRID = 10  # fits of that grid, each as long as the champion's
 MOST_STEPS = 30  # of a twin
 LEAST_ROWS = 100  # a twin of fewer rows says nothing
@@ -50,7 +50,7 @@ def probed(
 
     Notes
     -----
-    The stale and the fresh twin have the same number of rows and of steps; so many that both together stay within 1 %
+    The stale and the fresh twin have the same number of rows and of steps; so many that both together stay within .6 %
     of a grid of ten fits of the champion's length. Fewer steps at a proportionally larger rate come as far down.
     After a change half of the fresh twin's rows are of the time since then, as far as there are any, and a third twin
     knows nothing else; the better of the two speaks for fresh data.

@@ -20,6 +20,8 @@ REASONS: dict[str, str] = {
     "this is what fresh data mends.",
     "harder": "The loss rose, and a probe found that a fresh model is as bad: the world got harder, and a retrain "
     "would change nothing. It is said once; from then on the loss is held against the level it has now.",
+    "too_early": "The loss rose so lately that the newest ticks, on which a challenger is judged, are all there is "
+    "of the change: it could learn nothing of it. A few ticks later it can.",
     "nothing_fixable": "It was time to look whether the champion aged, and a probe found nothing that fresh data "
     "would mend. That settles it as a judged challenger would.",
     "regret": "Probes found, tick after tick, that a fresh model is better; together more than [policy] regret "

@@ -71,13 +71,20 @@ def spread(*series: Sequence[float]) -> float:
 
 
 def evidence(
-    ticks: Sequence[TickLoss], promised: float, promised_ticks: Sequence[float], policy: Policy
+    ticks: Sequence[TickLoss],
+    promised: float,
+    promised_ticks: Sequence[float],
+    policy: Policy,
+    *,
+    signals: int = 1,
 ) -> LossEvidence | None:
     """One-sided CUSUM of the mature ticks against the promise; None with fewer than two of them.
 
     S = max(0, S + loss - promised (1 + tolerance) - k spread), alarm where S > h spread: Page 1954. Full ticks
     count alike, so the promise they are held against is the mean of ``promised_ticks`` where there are any: the loss
-    pooled over the holdout is another figure for rankings and ratios, and where ticks differ in size.
+    pooled over the holdout is another figure for rankings and ratios, and where ticks differ in size. ``signals``
+    together share the false alarms of one: the time between these grows as exp(2 k h), so h rises by
+    ln(signals) / (2 k).
     """
     series = [(tick, tick.loss) for tick in ticks if tick.mature and tick.loss is not None]
     if len(series) < 2:
@@ -87,6 +94,7 @@ def evidence(
     sd = max(spread(losses, promised_ticks), _SMALLEST_SPREAD * abs(promise), 1e-12)
     level, since = _cusum(series, promise + policy.tolerance * abs(promise) + policy.cusum_k * sd)
     mean, half = _mean_and_half_width(losses)
+    extra = math.log(signals) / (2 * max(policy.cusum_k, 0.1))
     changed = [loss for tick, loss in series if since is not None and tick.start >= since]
     return LossEvidence(
         value=mean,
@@ -96,7 +104,7 @@ def evidence(
         spread=sd,
         cusum=level / sd,
         since=since,
-        alarm=level > policy.cusum_h * sd,
+        alarm=level > (policy.cusum_h + extra) * sd,
         now=math.fsum(changed) / len(changed) if changed else None,
         changed=len(changed),
         visible=visible(sd, promise),

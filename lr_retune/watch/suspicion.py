@@ -26,10 +26,11 @@ MIN_ROWS = 50  # of a block; smaller ticks are joined
 MOST_ROWS = 5_000  # of a tick; more sharpen a distance by less than days differ
 TOLERANCE = 0.1  # rise of the estimated loss, and its error on matured labels, as shares of the loss
 _CHECKED = 7  # blocks of matured labels that the estimate is held against
-_LARGEST = {
-    True: 0.4,
-    False: 0.3,
-}  # number: spreads; category: Jensen-Shannon; an ordinary tick further off is a calendar
+_NUMBER, _CATEGORY = 0.4, 0.3  # spreads, Jensen-Shannon: where an ordinary tick is further off, it is a calendar
+_CHANCE = (2.5, 4.0)  # times what sampling alone gives: its tail is longer than the fit's where ticks are small
+_BEYOND = 2.5  # times the reference's largest tick, from which one tick alone counts: real days have long tails
+_ALONE = 5.0  # times the floor, for the same
+_SHARE_ALONE = 0.1  # of importance, for the same: others wait for a second tick
 _TREND = 0.9  # correlation of ticks' means with time
 
 
@@ -147,7 +148,7 @@ def _comparable(ruler: Ruler, counts: np.ndarray) -> bool:
         return False
     found, chance = ruler.apart(counts, counts.sum(axis=0) - counts)
     beyond = float(np.median(found - chance))
-    if beyond > _LARGEST[bool(ruler.scale)]:
+    if beyond > (_NUMBER if ruler.scale else _CATEGORY):
         return False
     return not (ruler.scale and beyond > 0.1 and abs(_trend(counts @ ruler.edges / counts.sum(axis=1))) > _TREND)
 
@@ -164,16 +165,10 @@ def _measure(draft: _Draft, counts: np.ndarray, typical: float, floor: float, si
     seen = _evened(found, counts, typical)
     # distances are skew; their third root is nearly normal, as of a sum of squares (Wilson & Hilferty 1931)
     two, alone = calibrate.limits(np.cbrt(seen), signals, BUDGET)
-    least = floor + float(np.median(chance))
-    return Measure(
-        draft.name,
-        draft.feature,
-        draft.importance,
-        draft.ruler,
-        total,
-        seen,
-        (max(two**3, least), max(alone**3, least)),
-    )
+    noise = float(np.median(chance))
+    alone = max(alone**3, _BEYOND * float(seen.max()), _ALONE * floor + _CHANCE[1] * noise)
+    limits = max(two**3, floor + _CHANCE[0] * noise), alone if draft.importance >= _SHARE_ALONE else float("inf")
+    return Measure(draft.name, draft.feature, draft.importance, draft.ruler, total, seen, limits)
 
 
 def _evened(found: np.ndarray, counts: np.ndarray, typical: float) -> np.ndarray:
@@ -199,8 +194,9 @@ def _estimate(
         return None, "too few ticks of the reference have labels and a loss: its scores cannot be calibrated"
     level = float(said.mean())
     two, alone = (float(np.expm1(v)) for v in calibrate.limits(np.log(said / level), signals, BUDGET))
-    limits = max(two, TOLERANCE), max(alone, TOLERANCE)
-    return Estimate(calibrate.isotonic(score, y), loss, level, said / level - 1, gaps, limits), ""
+    rise = said / level - 1
+    limits = max(two, TOLERANCE), max(alone, _BEYOND * float(rise.max()), 2 * TOLERANCE)
+    return Estimate(calibrate.isotonic(score, y), loss, level, rise, gaps, limits), ""
 
 
 # ── a look ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,178 @@
+"""The twin probe: what a retrain would bring, at a small part of its price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lr_retune.config import Metric, load_config
+from lr_retune.data.spans import plan_spans, spans_after_change
+from lr_retune.families.lightgbm import LightGBM
+from lr_retune.families.sgd import SGD
+from lr_retune.metrics import curve_loss_for, loss_for
+from lr_retune.records import Champion, Contract, Family, FitData, Probe, Rows, SearchOptions, Span, at, micros
+from lr_retune.retune import bootstrap, retune, watch
+from lr_retune.search.arm import Named
+from lr_retune.search.follow import follow
+from lr_retune.stores.promotion import Stores
+from lr_retune.watch.probe import GRID, SHARE, Twins, probed
+from tests.worlds import day, world
+
+DAY = timedelta(days=1)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+METRIC = Metric(name="mae")
+TREES, LINEAR = LightGBM({"num_leaves": 7, "min_data_in_leaf": 20}, 1), SGD({}, 1)
+
+
+def rows(days: int, *, first: int = 0, slope: float = 1.0, noise: float = 0.3, seed: int = 0, a_day: int = 60) -> Rows:
+    draw = np.random.default_rng(seed)
+    count = days * a_day
+    x = draw.normal(size=(count, 3))
+    y = slope * 3 * x[:, 0] + x[:, 1] + noise * draw.normal(size=count)
+    tick = np.repeat([micros(START + (first + d) * DAY) for d in range(days)], a_day)
+    return Rows(x, y, tick + np.tile(np.arange(a_day), days), tick)
+
+
+def joined(*parts: Rows) -> Rows:
+    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("x", "y", "time", "tick")))
+
+
+def champion(family: Family = TREES, rate: float = 0.1, steps: int = 100) -> Champion:
+    span = Span(START, START + DAY)
+    about = (Contract(1, (), 0), 1.0, (1.0,), span, "q", "d", 1)
+    return Champion("demo", "m" * 64, family.name, rate, "constant", steps, {}, *about)
+
+
+def probe(twins: Twins, family: Family = TREES, steps: int = 100, rate: float = 0.1) -> Probe:
+    data = FitData(twins.fresh, twins.met, "regression", (), "mae", curve_loss_for(METRIC))
+    found = probed(twins, family, champion(family, rate, steps), data, loss_for(METRIC), START, seed=0)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("family", "rate", "steps"), [(TREES, 0.1, 100), (LINEAR, 0.01, 20)])
+def test_a_changed_world_is_fixable_and_a_noisier_one_is_not(family: Family, rate: float, steps: int) -> None:
+    old, since = rows(60), micros(START + 60 * DAY)
+
+    def after(**world: float) -> Probe:
+        new = rows(14, first=60, seed=1, **world)  # type: ignore[arg-type]
+        fresh, met = joined(old, new.take(new.tick < micros(START + 68 * DAY))), rows(6, first=68, seed=2, **world)  # type: ignore[arg-type]
+        return probe(Twins(old, fresh, met, since), family, steps, rate)
+
+    changed, noisier, same = after(slope=-1.0), after(noise=2.0), after()
+    assert changed.gain > 5 * changed.error > 0
+    assert changed.learned == 8
+    for nothing in (noisier, same):
+        assert nothing.gain < 0.1 * changed.gain
+
+
+def test_a_few_ticks_after_a_change_are_enough_to_see_that_it_can_be_learned() -> None:
+    old, new = rows(60), rows(3, first=60, slope=-1.0, seed=1)
+    met = rows(4, first=63, slope=-1.0, seed=2)
+    found = probe(Twins(old, joined(old, new), met, micros(START + 60 * DAY)))
+    assert found.gain > 3 * found.error
+    assert (found.learned, found.cut, found.ticks, found.rows) == (3, None, 4, 240)
+
+
+def test_train_begins_at_the_change_where_the_time_since_then_alone_does_better() -> None:
+    old, new = rows(60), rows(30, first=60, slope=-1.0, seed=1)
+    met = rows(4, first=90, slope=-1.0, seed=2)
+    twins = Twins(old, joined(old, new), met, micros(START + 60 * DAY), cut=True)
+    assert probe(twins).cut == START + 60 * DAY
+    assert probe(replace(twins, cut=False)).cut is None
+
+
+@pytest.mark.parametrize("steps", [5, 40, 400])
+@pytest.mark.parametrize("days", [30, 300])
+def test_a_probe_takes_a_small_part_of_a_grid(steps: int, days: int) -> None:
+    known = rows(days)
+    found = probe(Twins(known, rows(days, seed=1), rows(4, first=days, seed=2)), steps=steps)
+    grid = GRID * steps * len(known)
+    assert found.cost.row_steps <= max(SHARE * grid, 2 * 100 * min(steps, 30))  # twins of 100 rows are the least
+
+
+def test_too_little_to_tell_is_no_probe() -> None:
+    few, many = rows(1), rows(30)
+    data = FitData(many, few, "regression", (), "mae", curve_loss_for(METRIC))
+    for twins in (Twins(few, many, rows(4)), Twins(many, few, rows(4)), Twins(many, many, few)):
+        assert probed(twins, TREES, champion(), data, loss_for(METRIC), START, seed=0) is None
+
+
+def test_the_same_rows_and_seed_give_the_same_probe() -> None:
+    twins = Twins(rows(60), rows(60, seed=1), rows(4, first=60, seed=2))
+    assert probe(twins) == probe(twins)
+
+
+# ── spans and weights after a change ──────────────────────────────────────────────────────────────
+def test_right_after_a_change_only_a_short_holdout_is_kept_from_learning(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path), environ={})
+    since = START + 90 * DAY
+    for days, held in ((5, 7), (21, 7), (30, 10), (60, 14)):  # a third of the time since then, the usual 14 at most
+        horizon = since + days * DAY
+        train, valid, holdout = spans_after_change(config, horizon, START, since)
+        assert (holdout.end, (holdout.end - holdout.start) // DAY) == (horizon, held)
+        assert train.end == valid.start == valid.end == holdout.start
+        assert train.start == plan_spans(config, train.end + 28 * DAY, START)[0].start
+    horizon = since + 60 * DAY
+    assert spans_after_change(config, horizon, START, since, since)[0].start == since
+    assert (
+        spans_after_change(config, since + 15 * DAY, START, since, since)[0].start < since
+    )  # under min_ticks would be left
+
+
+def test_rows_since_a_change_weigh_as_much_as_all_before() -> None:
+    known = rows(100)
+    weighed = known.emphasised(micros(START + 90 * DAY)).weight
+    assert weighed is not None
+    assert weighed[: 90 * 60].sum() == pytest.approx(weighed[90 * 60 :].sum())
+    twenty = known.emphasised(micros(START + 99 * DAY)).weight
+    assert twenty is not None
+    assert twenty.max() == 20.0
+    assert (known.emphasised(micros(START + 200 * DAY)).weight == 1.0).all()
+
+
+@pytest.mark.parametrize(("family", "rate", "steps", "wanted"), [(TREES, 0.1, 50, 100), (LINEAR, 0.01, 20, 10)])
+def test_a_refit_after_a_change_takes_the_champions_steps_scaled_by_rows(
+    family: Family, rate: float, steps: int, wanted: int
+) -> None:
+    train = rows(60)
+    empty = train.take(np.zeros(len(train), dtype=bool))
+    data = FitData(train, empty, "regression", (), "mae", curve_loss_for(METRIC))
+    options = SearchOptions(family.default_range, 1, 500, 50, 0, lambda score: float(np.mean(np.abs(score))))
+    arms = follow(family, data, options, Named(rate), steps, len(train) // 5)
+    assert arms.models["challenger"][0].steps == arms.trials[0].steps == wanted
+    assert arms.same_rate
+    assert arms.cost["control"].row_steps == wanted * len(train)
+
+
+# ── on the main path ──────────────────────────────────────────────────────────────────────────────
+def test_a_change_is_waited_for_answered_and_followed_up(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path, changed=100), environ={})
+    stores = Stores.in_memory(config)
+    bootstrap(config, stores, day(100))
+    seen = [retune(config, stores, day(d)) for d in range(103, 116)]
+    codes = [found.decision.reasons[0].code for found in seen]
+    assert codes.index("too_early") < codes.index("loss_rose") < codes.index("follow_up")
+    promoted = [found for found in seen if found.outcome == "promoted"]
+    assert promoted
+    plan = promoted[0].plan
+    assert plan is not None
+    assert plan.valid.start == plan.valid.end
+    assert plan.train.end > day(100)  # it has learned of the change
+    probes = [d.probe for d in stores.history(day(200)).decisions if d.probe]
+    assert probes
+    assert probes[0] == next(found.facts.probe for found in seen if found.facts.probe)
+
+
+def test_a_look_that_only_watches_probes_too_and_trains_nothing(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path, changed=100), environ={})
+    stores = Stores.in_memory(config)
+    bootstrap(config, stores, day(100))
+    found = watch(config, stores, day(112))
+    assert found.facts.probe is not None
+    assert found.facts.probe.gain > 0
+    assert at(micros(day(112))) == found.facts.probe.as_of
