@@ -318,16 +318,24 @@ class Search(Section):
         return self
 
 
-PROFILES: dict[str, dict[str, float]] = {
-    "careful": {"cusum_k": 0.5, "cusum_h": 6.0, "tolerance": 0.02},
-    "cheap_retrain": {"cusum_k": 0.25, "cusum_h": 3.0, "tolerance": 0.01},  # a retrain costs little: more false ones
+PROFILES: dict[str, dict[str, Any]] = {
+    "careful": {"cusum_k": 0.5, "cusum_h": 6.0, "tolerance": 0.02, "spread": "wide", "sure": 2.0, "proof": 3.5},
+    # a retrain costs little: more of them, and more in vain
+    "cheap_retrain": {
+        "cusum_k": 0.25,
+        "cusum_h": 3.0,
+        "tolerance": 0.01,
+        "spread": "robust",
+        "sure": 1.0,
+        "proof": 0.0,
+    },
 }
 
 
 class Policy(Section):
     """When something is worth doing."""
 
-    profile: Literal["careful", "cheap_retrain"] = "careful"  # sets what is not named: cusum_k, cusum_h, tolerance
+    profile: Literal["careful", "cheap_retrain"] = "careful"  # sets what is not named of the keys in PROFILES
     max_age: Duration = timedelta(days=30)
     max_search_age: Duration = timedelta(days=180)
     cooldown: int = Field(default=3, ge=0)  # ticks after a settled decision
@@ -336,9 +344,12 @@ class Policy(Section):
     cusum_k: float = Field(default=0.5, ge=0)  # allowance, between-tick standard deviations
     cusum_h: float = Field(default=6.0, gt=0)  # alarm level, between-tick standard deviations
     tolerance: float = Field(default=0.02, ge=0)  # share of the promised loss
+    spread: Literal["robust", "wide"] = "wide"  # of ticks: by the median step, or as wide as single odd ticks make it
     budget: float = Field(default=0.25, gt=0)  # tick-losses a retrain must save without [worth]
     probe: bool = True  # small twins tell what a retrain would bring
     regret: float = Field(default=0.5, gt=0)  # tick-losses that probes must find fixable before they alone retrain
+    sure: float = Field(default=2.0, ge=0)  # standard errors by which a fresh model must be better in a probe
+    proof: float = Field(default=3.5, ge=0)  # the same of probes on different ticks together, before regret counts
     follow_ups: tuple[int, ...] = Field(default=(3, 8), strict=False)  # ticks after a change was answered by training
     suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
 

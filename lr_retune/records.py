@@ -368,6 +368,7 @@ class PastDecision:
     since: datetime | None = None  # estimated start of a change that was seen
     level: float | None = None  # mean loss of the ticks since then
     probe: Probe | None = None
+    suspected: bool = False  # scores or columns were beyond what they usually do
 
 
 @dataclass(frozen=True, slots=True)

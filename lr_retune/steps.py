@@ -112,7 +112,25 @@ def observe(
     )
     if any(fault.matters and fault.code in UNREADABLE for fault in faults):
         return base  # nothing can be scored, and the fault says why
-    return _measured(config, feed, stores, champion, span, base, history.rebased(champion.model))
+    broken = _still_broken(config, feed, champion, span, history, stores.accepted(as_of))
+    return _measured(config, feed, stores, champion, span, base, history.rebased(champion.model), broken)
+
+
+def _still_broken(
+    config: Config, feed: Feed, champion: Champion, span: Span, history: History, accepted: Acceptance | None
+) -> tuple[Span, ...]:
+    """Watched ticks that a fault held and that nobody has mended in the feed since: their losses prove nothing."""
+    tick, zone = config.schedule.tick, config.schedule.timezone
+    found, looked = [], None
+    for past in history.decisions:
+        end = tick_start(past.as_of, tick, zone)
+        start = shift(end, -1, tick, zone) if looked is None else min(looked, shift(end, -1, tick, zone))
+        looked = end
+        if "feed_fault" in past.codes and start >= span.start and end <= span.end:
+            faults = feed.check(champion.contract, Span(start, end), champion.importance, config.watch.matters)
+            if any(f.matters and f.column is not None for f in _waived(faults, accepted)):
+                found.append(Span(start, end))
+    return tuple(found)
 
 
 def _alias_moved(stores: Stores) -> str | None:
@@ -158,6 +176,7 @@ def _measured(
     span: Span,
     base: Facts,
     harder: PastDecision | None,
+    broken: Sequence[Span] = (),
 ) -> Facts:
     gaps = excused(base.faults)
     rows = feed.rows(champion.contract, span, gaps, per_tick=_per_tick(config, span))
@@ -166,7 +185,10 @@ def _measured(
     served = (*_served(config, feed, stores, champion, span, score), *_selective(config, rows, score, base.horizon))
     base = replace(base, faults=(*base.faults, *served))
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
-    ticks = tick_losses(rows, score, loss_for(config.metric), calendar, base.horizon)
+    ticks = tuple(
+        replace(tick, mature=False) if any(b.start <= tick.start < b.end for b in broken) else tick
+        for tick in tick_losses(rows, score, loss_for(config.metric), calendar, base.horizon)
+    )
     asked = ticks, *_promise(config, feed, model, champion, gaps)
     if harder is not None and harder.since is not None and harder.level is not None:
         asked = rebased(*asked, harder.since, harder.level)

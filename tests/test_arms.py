@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lr_retune import average
 from lr_retune.config import Config, load_config
@@ -18,6 +21,8 @@ from lr_retune.retune import bootstrap, retune, search_only
 from lr_retune.search.ahead import side_by_side
 from lr_retune.search.arm import Named
 from lr_retune.search.arms import Arms, run
+from lr_retune.search.choose import LEAD, answered, lead
+from lr_retune.search.estimate import relative_error
 from lr_retune.search.grid import grid, random
 from lr_retune.search.live import Live
 from lr_retune.stores.journal import Journal
@@ -66,7 +71,8 @@ def test_a_new_rate_is_fitted_by_two_more_seeds_where_the_seed_matters() -> None
 def test_a_family_that_leaves_nothing_to_chance_is_not_fitted_again() -> None:
     found = searched({"num_leaves": 4}, Named(0.9))
     assert found.repeats == {}
-    assert (found.cost["repeats"].fits, found.cost["repeats"].steps) == (1, 6)
+    rate = found.models["challenger"][0].learning_rate
+    assert (found.cost["repeats"].fits, found.cost["repeats"].steps) == (1, max(5, math.ceil(1 / rate) + 2))
 
 
 def test_a_lead_that_other_seeds_do_not_confirm_leaves_the_old_rate() -> None:
@@ -124,6 +130,111 @@ def test_old_rows_that_cannot_be_learned_from_do_not_end_a_search() -> None:
     found = searched({"num_leaves": 4}, Named(0.9, data=broken, loss=loss_on(before.valid)))
     assert "challenger" in found.models
     assert "old_rows" not in found.models
+
+
+# ── the plain rate ────────────────────────────────────────────────────────────────────────────────
+class Scored(ToyFits):
+    """Fits of which nothing but the scores is asked."""
+
+    def __init__(self, scores: Sequence[np.ndarray]) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def score(self, which: int, steps: int) -> np.ndarray:
+        return self.scores[which]
+
+
+def rivals(seed: int, better: float, noise: float) -> tuple[list[tuple[Trial, int]], SearchOptions, Scored]:
+    """Four rates, the last of them plain: the others err less by a share, each with a noise of its own."""
+    rng = np.random.default_rng(seed)
+    y, common = rng.normal(size=400), rng.normal(size=400)
+    scores = [y + (1 - better * (n < 3)) * common + noise * rng.normal(size=400) for n in range(4)]
+    asked = SearchOptions(Range(0.01, 0.3), 4, 300, 15, 0, lambda score: float(np.mean(np.abs(score - y))))
+    made = [
+        Trial(n, "candidate", rate, "constant", asked.loss(scores[n]), round(5 / rate), "complete")
+        for n, rate in enumerate((0.2, 0.1, 0.02, 0.05))
+    ]
+    return [(trial, trial.number) for trial in made], asked, Scored(scores)
+
+
+@given(seed=st.integers(0, 999), better=st.floats(-0.05, 0.1), noise=st.floats(0.01, 0.5))
+def test_what_answers_in_place_of_the_plain_rate_leads_it_beyond_chance(seed: int, better: float, noise: float) -> None:
+    (*found, plain), asked, fits = rivals(seed, better, noise)
+    seen, parts = answered(found, plain, asked, fits)
+    assert seen is not None
+    ((trial, handle),) = parts
+    assert trial.number == seen.number
+    if trial is not plain[0]:
+        error = relative_error(asked.loss, fits.scores[handle], fits.scores[plain[1]])
+        assert error is not None
+        assert lead(trial, plain[0]) > LEAD * error
+        assert "stays" not in seen.reason
+    elif not seen.reason.startswith("rate 0.05 "):
+        assert ". The plain rate 0.05 stays: rate 0." in seen.reason
+
+
+@given(seed=st.integers(0, 999), better=st.floats(-0.05, 0.1), few=st.floats(0.1, 2), more=st.floats(0, 2))
+def test_the_more_is_asked_of_a_lead_the_sooner_the_plain_rate_stays(
+    seed: int, better: float, few: float, more: float
+) -> None:
+    (*found, plain), asked, fits = rivals(seed, better, 0.2)
+    if answered(found, plain, asked, fits, few)[1] == [plain]:
+        assert answered(found, plain, asked, fits, few + more)[1] == [plain]
+
+
+@pytest.mark.parametrize(("better", "rate"), [(0.003, 0.05), (0.1, None)])
+def test_a_hairs_breadth_leaves_the_plain_rate_and_a_clear_lead_does_not(better: float, rate: float | None) -> None:
+    (*found, plain), asked, fits = rivals(0, better, 0.1)
+    ((trial, _),) = answered(found, plain, asked, fits)[1]
+    assert (trial.learning_rate == 0.05) == (rate is not None)
+    assert lead(min((t for t, _ in found), key=lambda t: t.loss or 0.0), plain[0]) > 0  # the lowest leads in both
+
+
+def test_the_plain_rate_is_one_of_several_where_steps_cost_nothing_to_serve_or_more_than_a_rate_is_asked() -> None:
+    (*found, plain), asked, fits = rivals(0, 0.003, 0.1)
+    assert answered(found, plain, asked, fits)[1] == [plain]
+    lowest = min([*found, plain], key=lambda each: each[0].loss or 0.0)
+    assert lowest is not plain
+    assert answered(found, plain, replace(asked, steps_are_served=False), fits)[1] == [lowest]
+    assert len(answered(found, plain, replace(asked, answer="average"), fits)[1]) == 3
+    ((cheap, _),) = answered(found, plain, replace(asked, answer="cheap_to_serve"), fits)[1]
+    assert cheap.learning_rate == 0.2
+
+
+def near_plain(old: Named | None, user_range: Range | None, plain: float = 0.05) -> Arms:
+    """A search that tries one rate right beside .05."""
+    rows, family = data(), LightGBM({}, 1)
+    family.default_rate = plain
+    asked = options(rows, space=Range(0.0501, 0.0501))
+    return run(family, rows, asked, strategy=grid, old=old, user_range=user_range)
+
+
+def test_the_plain_rate_answers_unless_the_user_forbids_it_or_it_is_no_good() -> None:
+    found = near_plain(None, None)
+    assert found.models["challenger"][0].learning_rate == 0.05
+    assert found.reason.count("The plain rate 0.05 stays: rate 0.0501 ") == 1
+    assert (found.cost["search"].fits, found.cost["fixed"].fits) == (1, 1)
+    assert near_plain(None, Range(0.0501, 0.3)).models["challenger"][0].learning_rate == 0.0501
+    assert near_plain(None, None, plain=0.9).models["challenger"][0].learning_rate == 0.0501
+    unfinished = near_plain(None, None, plain=1e-4)
+    assert {trial.role: trial.state for trial in unfinished.trials}["fixed"] == "starved"
+    assert unfinished.models["challenger"][0].learning_rate == 0.0501
+
+
+def test_the_plain_rate_too_has_to_lead_the_old_one_beyond_chance() -> None:
+    near = near_plain(Named(0.0502), None)
+    assert near.same_rate
+    assert near.reason.index("The plain rate 0.05 stays") < near.reason.index("The old rate stays")
+    far = near_plain(Named(0.9), None)
+    assert far.models["challenger"][0].learning_rate == 0.05
+    assert not far.same_rate
+
+
+def test_a_plain_rate_that_is_the_old_one_stays_and_is_said_to_once() -> None:
+    found = near_plain(Named(0.05), None)
+    assert found.same_rate
+    assert found.reason.count("stays") == 1
+    assert found.repeats == {}
 
 
 # ── averages ──────────────────────────────────────────────────────────────────────────────────────

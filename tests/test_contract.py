@@ -121,8 +121,8 @@ BREAKS: list[tuple[str, str, Change, bool]] = [
     ("retyped_column", "amount", lambda v: [repr(x) for x in v.tolist()], False),
     ("retyped_column", "amount", lambda v: pa.array([T0] * len(v)), True),
     ("retyped_column", "amount", lambda v: [[x] for x in v], True),
-    ("new_levels", "shop", lambda v: pa.array([T0] * len(v)), True),
-    ("new_levels", "shop", lambda v: [{"name": s} for s in v], True),
+    ("retyped_column", "shop", lambda v: pa.array([T0] * len(v)), True),
+    ("retyped_column", "shop", lambda v: [{"name": s} for s in v], True),
 ]
 
 

@@ -1,4 +1,7 @@
-"""Evidently's page: its figures are ours, its awkward inputs are left out, its bytes repeat, its names are inert."""
+"""Evidently's page: its figures are ours, its awkward inputs are left out, its bytes repeat, its names are inert.
+
+The module costs about 40 CPU seconds, ten of them Evidently's import.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import json
 import math
 import os
 import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +21,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from lr_retune.records import Column, Contract
-from lr_retune.watch.drift import column_drift, score_drift
+from lr_retune.watch.drift import column_drift, score_drift, wasserstein
 from lr_retune.watch.evidently import inert, report
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a\nb\u2028c", "=cmd()", "<!--", ""]
-SCORES = np.linspace(0, 1, 300), np.linspace(0, 0.9, 300)
+DRAW = np.random.default_rng(5)
+SCORES = DRAW.random(900), 0.9 * DRAW.random(700)
+
+
+def labelled(*sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    one, two = sides
+    return one, two
+
+
+LABELS = labelled(*(np.where(DRAW.random(len(s)) < 0.1, np.nan, s > DRAW.random(len(s))) for s in SCORES))
+WEEKDAY = datetime(2024, 4, 17, tzinfo=UTC)  # the day after the last look of `lived`, and in its week
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def contract(**kinds: str) -> Contract:
@@ -60,7 +78,7 @@ KINDS = contract(
 
 @pytest.fixture(scope="module")
 def page() -> tuple[bytes, dict[str, float]]:
-    return report(awkward(900, 0), awkward(700, 1), KINDS, *SCORES, 0.1)
+    return report(awkward(900, 0), awkward(700, 1), KINDS, *SCORES, 0.1, labels=LABELS)
 
 
 def test_awkward_columns_are_left_out_and_named_and_the_others_judged(page: tuple[bytes, dict[str, float]]) -> None:
@@ -91,6 +109,126 @@ def test_the_twins_agree_on_real_columns(name: str, rows: int) -> None:
     assert native == pytest.approx({n: figures[n] for n in kinds.names}, abs=0.005)
 
 
+def kinds_of_columns(n: int, seed: int, moved: float) -> pa.Table:
+    draw = np.random.default_rng(seed)
+    normal = draw.normal(size=n)
+    return pa.table(
+        {
+            "normal": normal + moved,
+            "tails": draw.standard_t(2, n) * (1 + moved),
+            "skewed": np.exp(normal + moved),
+            "count": draw.poisson(3 + moved, n).astype(float),
+            "zeros": np.where(draw.random(n) < 0.9, 0.0, normal + moved),
+            "flag": (draw.random(n) < 0.2 + moved / 4).astype(float),
+            "holes": pa.array(np.where(draw.random(n) < 0.4, np.nan, normal + moved), from_pandas=True),
+            "tiny": 1e-6 * (normal + moved),
+            "large": 1e9 + 1e6 * (normal + moved),
+            "few": pa.array(draw.choice(["a", "b", "c"], n, p=[0.5 - moved / 4, 0.3, 0.2 + moved / 4]), pa.string()),
+            "many": pa.array([f"l{int(v)}" for v in draw.gamma(2, 10 + 5 * moved, n)], pa.string()),
+            "gaps": pa.array([None if v == "b" else v for v in draw.choice(["a", "b", "c"], n)], pa.string()),
+        }
+    )
+
+
+@pytest.mark.parametrize(("reference", "current", "moved"), [(3000, 250, 0.0), (250, 3000, 1.0), (20_000, 5_000, 0.05)])
+def test_the_twins_agree_on_every_kind_of_column(reference: int, current: int, moved: float) -> None:
+    a, b = kinds_of_columns(reference, 1, 0.0), kinds_of_columns(current, 2, moved)
+    kinds = contract(**{f.name: "category" if f.type == pa.string() else "number" for f in a.schema})
+    scores = 1 / (1 + np.exp(-a["normal"].to_numpy())), 1 / (1 + np.exp(-b["normal"].to_numpy()))
+    figures = report(a, b, kinds, *scores, 0.1)[1]
+    native = {d.column: d.statistic for d in (*column_drift(a, b, kinds, {}, 0.1), score_drift(*scores, 0.1))}
+    assert len(native) == 13
+    assert native == pytest.approx(figures, abs=0.005)
+
+
+# ── quality and data ──────────────────────────────────────────────────────────────────────────────
+def words(content: bytes) -> str:
+    """What the page says before any library of it."""
+    return content.decode().partition("</head>")[0]
+
+
+def test_the_page_holds_drift_quality_where_labels_are_known_and_the_columns(
+    page: tuple[bytes, dict[str, float]],
+) -> None:
+    told = words(page[0])
+    for title in ("Drift", "Quality, where labels are known", "Data"):
+        assert f'"title": "{title}"' in told
+    assert "LogLoss" in told
+    assert "Left out" in page[0].decode()
+
+
+def test_a_regression_is_judged_by_its_errors() -> None:
+    draw = np.random.default_rng(0)
+    labels = labelled(*(score + draw.normal(0, 0.1, len(score)) for score in SCORES))
+    content, figures = report(awkward(900, 0), awkward(700, 1), KINDS, *SCORES, 0.1, labels=labels, task="regression")
+    assert "Mean Absolute Error" in words(content) or "MAE" in words(content)
+    assert "LogLoss" not in words(content)
+    assert not math.isnan(figures["plain"])
+
+
+@pytest.mark.parametrize("label", [np.nan, 1.0])
+def test_labels_that_judge_nothing_leave_the_drift_and_are_told(label: float) -> None:
+    labels = labelled(*(np.full(len(score), label) for score in SCORES))
+    a, b = kinds_of_columns(900, 1, 0.0), kinds_of_columns(700, 2, 0.0)
+    content, figures = report(a, b, contract(normal="number"), *SCORES, 0.1, labels=labels)
+    assert "<p>Quality: too few rows of either side have a label</p>" in content.decode()
+    assert figures["normal"] == pytest.approx(wasserstein(a["normal"], b["normal"]), abs=0.005)
+
+
+def test_a_part_that_crashes_leaves_the_others_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evidently.presets import ClassificationPreset
+
+    def broken(self: object, context: object) -> None:  # as its division by a class without rows does
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ClassificationPreset, "generate_metrics", broken)
+    a, b = kinds_of_columns(900, 1, 0.0), kinds_of_columns(700, 2, 0.0)
+    content, figures = report(a, b, contract(normal="number"), *SCORES, 0.1, labels=LABELS)
+    assert "<p>Quality, where labels are known: Evidently failed with ZeroDivisionError</p>" in content.decode()
+    assert '"title": "Data"' in words(content)
+    assert not math.isnan(figures["normal"])
+
+
+@pytest.mark.fault("A13")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_shows_it_without_an_error_and_without_asking_for_anything(
+    tmp_path: Path, page: tuple[bytes, dict[str, float]]
+) -> None:
+    (tmp_path / "page.html").write_bytes(page[0])
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=10000")
+    asked = (
+        str(CHROMIUM),
+        *options,
+        f"--user-data-dir={tmp_path}/profile",
+        "--dump-dom",
+        f"file://{tmp_path}/page.html",
+    )
+    found = subprocess.run(asked, capture_output=True, text=True, timeout=180, check=True)
+    drawn = found.stdout.partition("<body>")[2].partition("<script>")[0]
+    for text in ("Dataset Drift", "LogLoss", "missing", "Left out, since Evidently cannot compare them"):
+        assert text in drawn
+    assert "CONSOLE" not in found.stderr  # errors, and whatever the page's policy refuses to fetch
+
+
+# ── what a routine tick pays ──────────────────────────────────────────────────────────────────────
+LOOK = """
+import sys
+from lr_retune.cli import main
+sys.argv = ["lr-retune", "watch", "--as-of", sys.argv[1]]
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, "evidently" in sys.modules)
+"""
+
+
+def test_a_routine_tick_does_not_import_evidently(home: Path) -> None:
+    environ = {**os.environ, "LR_RETUNE__WATCH__DRIFT": "auto"}
+    command = [sys.executable, "-W", "error", "-c", LOOK, WEEKDAY.isoformat()]
+    found = subprocess.run(command, cwd=home, env=environ, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "0 False", found.stdout + found.stderr
+
+
 @pytest.mark.fault("A13")
 def test_no_name_or_level_becomes_markup(page: tuple[bytes, dict[str, float]]) -> None:
     content = page[0].decode()
@@ -115,7 +253,7 @@ def test_names_stay_distinct_when_they_are_made_inert() -> None:
 
 
 def test_the_same_rows_give_the_same_bytes(page: tuple[bytes, dict[str, float]]) -> None:
-    again = report(awkward(900, 0), awkward(700, 1), KINDS, *SCORES, 0.1)
+    again = report(awkward(900, 0), awkward(700, 1), KINDS, *SCORES, 0.1, labels=LABELS)
     assert again[0] == page[0]
     assert json.dumps(again[1]) == json.dumps(page[1])
 

@@ -305,7 +305,7 @@ def test_a_file_delivered_twice_blocks(cli: Cli, home: Path) -> None:
 
 @pytest.mark.fault("A8")
 def test_the_same_event_in_train_and_holdout_is_a_leak(cli: Cli, tmp_path: Path) -> None:
-    path, c = world(tmp_path), columns()
+    path, c = world(tmp_path, more="[policy]\nprobe = false"), columns()
     path.write_text(path.read_text().replace('label = "y"', 'label = "y"\nid = "event"'), encoding="utf-8")
     events = [f"e{i}" for i in range(ROWS)]
     write(tmp_path, c | {"event": [*events[:5500], events[2000], *events[5501:]]})

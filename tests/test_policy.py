@@ -254,8 +254,8 @@ def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_not
 
     assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 8, 16, 16, 16]
     assert waits(0.0, 0.0, 0.1) == 2  # a gain was found: as soon as the cooldown allows
-    assert probe_due(facts(0.2, alarm=True), probed_before(0.0, every=1), config())
-    assert probe_due(facts(suspicion=SUSPECT), probed_before(0.0, every=1), config())
+    assert probe_due(facts(0.2, alarm=True), probed_before(0.0, every=3), config())
+    assert probe_due(facts(suspicion=SUSPECT), probed_before(0.0, every=3), config())
     for blocked in (facts(faults=(BROKEN,)), facts(loss=None), facts(matured_rows=10), facts(alias_moved="3")):
         assert not probe_due(blocked, probed_before(0.0, every=20), config())
     assert not probe_due(facts(0.2, alarm=True), settled(1), config())  # cooldown

@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
 
 from lr_retune.data import columns
-from lr_retune.data.kinds import kind_of
+from lr_retune.data.causes import explained, together
+from lr_retune.data.kinds import kind_of, micros_of
 from lr_retune.data.labels import raw_weights
 from lr_retune.data.rules import column_faults
 from lr_retune.data.seen import Seen
+from lr_retune.data.swaps import swapped
 from lr_retune.data.ticks import edges, shift, tick_start
-from lr_retune.records import Fault, iso
+from lr_retune.records import Column, Fault, iso
 
 _REPEATS = 0.01
 _LOST = 0.9  # of the labels: ids are written in another way
 _UNUSED = "`lr-retune contract accept` lets the next training read it; [data] exclude silences this"
+_OF_ALL = ("missing_column", "retyped_column")  # what is said of them is no figure of rows
+_FEW_ALONE = 0.1  # of the rows repeat no other
 _DELIVERED_TWICE = 0.45  # coarse times and few categories repeat up to .38 of the rows by nature
 
 
 def check(seen: Seen) -> tuple[Fault, ...]:
-    """Every fault: of the feed, then of its columns in the contract's order."""
+    """Every fault with its likely cause: of the feed, then of its columns in the contract's order.
+
+    Columns that broke alike, three or more, come first and together.
+    """
     if not seen.schema:  # without any row nothing is known about columns
         return (*_no_rows(seen), *_stale(seen))
     rules = (_no_rows, _stale, _roles, _bad_labels, _joined_labels, _bad_weights, _repeated_ids, _repeated_rows)
     feed = [fault for rule in rules for fault in rule(seen)]
-    each = [fault for column in seen.contract.columns for fault in column_faults(seen, column)]
-    return (*feed, *each, *_new_columns(seen))
+    newest = _newest(seen)
+    pairs = swapped(newest)
+    each = [
+        fault
+        for column in seen.contract.columns
+        for fault in (_swap(seen, column.name, pairs) if column.name in pairs else _column(seen, newest, column))
+    ]
+    return tuple(_of_sample(seen, fault) for fault in together(seen, (*feed, *each, *_new_columns(seen))))
+
+
+def _of_sample(seen: Seen, fault: Fault) -> Fault:
+    """A column's figures with the rows they are of, where those are not all."""
+    if len(seen.table) == len(seen.every) or fault.column not in seen.contract.names or fault.code in _OF_ALL:
+        return fault
+    return replace(fault, what=f"{fault.what} ({len(seen.table):,} rows drawn from {len(seen.every):,})")
+
+
+def _swap(seen: Seen, name: str, pairs: Mapping[str, str]) -> list[Fault]:
+    what = f"{name!r} looks as {pairs[name]!r} did, and that as this did: were they swapped?"
+    return [Fault("out_of_range", name, what, "bring each column under its own name", seen.important(name))]
+
+
+def _column(seen: Seen, newest: Seen, column: Column) -> list[Fault]:
+    """What is wrong since somebody looked; or on the newest ticks alone, where ticks nobody looked at hide it."""
+    found = explained(seen, column, list(column_faults(seen, column)))
+    if newest is seen or any(fault.matters for fault in found):
+        return found
+    late = explained(newest, column, list(column_faults(newest, column)), seen)
+    return late if any(fault.matters for fault in late) else found or late
+
+
+def _newest(seen: Seen) -> Seen:
+    """The newest ticks that hold enough rows by themselves; all that is seen where those are all."""
+    schedule, times = seen.config.schedule, micros_of(seen.table.column(seen.config.data.time))
+    starts = edges(seen.span.start, seen.span.end, schedule.tick, schedule.timezone)[:-1]
+    firsts = [int(first) for first in np.searchsorted(times, starts)]
+    enough = [first for first in firsts if len(times) - first >= seen.config.policy.min_rows]
+    return replace(seen, table=seen.table.slice(enough[-1])) if enough and enough[-1] else seen
 
 
 # ── the feed ──────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +124,7 @@ def _roles(seen: Seen) -> Iterator[Fault]:
 def _bad_labels(seen: Seen) -> Iterator[Fault]:
     if bad := int(seen.labels.bad.sum()):
         law = "0 or 1" if seen.config.task == "binary" else "finite numbers"
-        what = f"{bad:,} of {len(seen.table):,} labels are not {law}"
+        what = f"{bad:,} of {len(seen.every):,} labels are not {law}"
         yield Fault("bad_label", seen.config.label, what, "mend the labels where they are written", True)
 
 
@@ -104,9 +148,9 @@ def _joined_labels(seen: Seen) -> Iterator[Fault]:
 
 def _bad_weights(seen: Seen) -> Iterator[Fault]:
     name = seen.config.data.weight
-    if name is None or name not in seen.table.column_names:
+    if name is None or name not in seen.every.column_names:
         return
-    found = raw_weights(seen.table, name)
+    found = raw_weights(seen.every, name)
     if bad := int((~np.isfinite(found) | (found < 0)).sum()):
         what = f"{bad:,} of {len(found):,} weights are no finite numbers of at least 0"
         yield Fault("bad_weight", name, what, "mend the weights where they are written", True)
@@ -114,9 +158,9 @@ def _bad_weights(seen: Seen) -> Iterator[Fault]:
 
 def _repeated_ids(seen: Seen) -> Iterator[Fault]:
     name = seen.config.data.id
-    if name is None or name not in seen.table.column_names or kind_of(seen.schema[name]) is None:
+    if name is None or name not in seen.every.column_names or kind_of(seen.schema[name]) is None:
         return
-    known = pc.drop_null(seen.table.column(name))
+    known = pc.drop_null(seen.every.column(name))
     repeats = len(known) - pc.count_distinct(known).as_py()
     if repeats:
         what = f"{repeats:,} of {len(known):,} rows repeat an id"
@@ -125,20 +169,19 @@ def _repeated_ids(seen: Seen) -> Iterator[Fault]:
 
 
 def _repeated_rows(seen: Seen) -> Iterator[Fault]:
-    data, rows = seen.config.data, len(seen.table)
+    data, rows = seen.config.data, len(seen.every)
     named = (data.time, seen.config.label, *seen.contract.names)
     names = [n for n in named if n is not None and n in seen.table.column_names]
     keys = [n for n in names if n == data.time or kind_of(seen.schema[n])]
-    plain = seen.table.select(keys).rename_columns([str(i) for i in range(len(keys))])  # a dot would mean nesting
-    repeats = rows - len(plain.group_by(plain.column_names, use_threads=False).aggregate([]))
-    if repeats > _REPEATS * rows:
-        what = f"{repeats:,} of {rows:,} rows repeat another in time, label and every feature"
+    share, alone = seen.repeated(keys, _REPEATS)
+    if share > _REPEATS:
+        what = f"{round(share * rows):,} of {rows:,} rows repeat another in time, label and every feature"
         fix = "look whether a file was delivered twice"
-        yield Fault("duplicate_rows", None, what, fix, repeats >= _DELIVERED_TWICE * rows)
+        yield Fault("duplicate_rows", None, what, fix, share >= _DELIVERED_TWICE and alone <= _FEW_ALONE)
 
 
 def _new_columns(seen: Seen) -> Iterator[Fault]:
-    for name in seen.new:
+    for name in seen.new if len(seen.table) else ():
         if not _identifies(seen, name):
             what = f"{name!r} ({seen.schema[name]}) is new and not used"
             yield Fault("new_column", name, what, _UNUSED, False)

@@ -40,6 +40,28 @@ def numbers(array: Any) -> np.ndarray:
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def legible(array: Any) -> np.ndarray:
+    """`numbers` where a value that is none is infinite, so that one bad file spoils its own rows only."""
+    try:
+        return numbers(array)
+    except ValueError:
+        if canonical(flat(array).type) != "string":
+            missing = np.asarray(array.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+            found: np.ndarray = np.where(missing, np.nan, np.inf)
+            return found
+    levels, where = distinct(array)
+    read: np.ndarray = np.array([math.nan if level is None else _read(level) for level in levels], dtype=np.float64)
+    spread: np.ndarray = read[where]
+    return spread
+
+
+def _read(level: str) -> float:
+    try:
+        return float(level)
+    except ValueError:
+        return math.inf
+
+
 def distinct(array: Any) -> tuple[list[str | None], np.ndarray]:
     """Canonical levels in order of first appearance, and each row's position among them, shape ``(n,)``.
 

@@ -10,14 +10,18 @@ FAULTS: dict[str, str] = {
     "retyped_column": "A column's values are not of the kind the contract knows, or its name stands twice in a file.",
     "new_column": "The feed has a column the model does not know. It is not used, and blocks nothing.",
     "all_null": "A column holds no value at all.",
-    "null_share": "A column lacks far more values than when the contract was learned: beyond chance and by a point.",
+    "null_share": "A column lacks far more values than when the contract was learned: beyond chance, by a point, and "
+    "where some are usual, by more than the odds swing (2.5 times). What came and went before does not block.",
     "infinite": "A column holds infinite values. They count as missing, and block when too much is missing.",
-    "out_of_range": "More than 2 % of a column lie far outside what was learned: a unit, or a sentinel such as -999.",
+    "out_of_range": "More than 2 % of a column lie far outside what was learned, with a gap between (a unit), or are a "
+    "stand-in for missing such as -999; or two columns hold each other's values.",
     "unit_change": "A column's median is ten times larger or smaller than learned, and its spread went with it.",
     "constant": "A column holds one value only, and did not stand still that long before.",
-    "new_levels": "More than 1 % of a column are categories never seen. They block only as nearly all there is.",
+    "new_levels": "More than 1 % of a column are categories never seen. They block only as nearly all there is, or "
+    "as words for missing such as 'unknown'.",
     "duplicate_ids": "Rows share an id that [data] id promises to be unique; more than 1 % of them block.",
-    "duplicate_rows": "Rows repeat others in time, label and every feature; nearly half of them block.",
+    "duplicate_rows": "Rows repeat others in time, label and every feature; nearly half of them block, where hardly "
+    "a row stands alone.",
     "bad_label": "Labels are infinite, no numbers, or not 0 or 1 in a binary task.",
     "unmatched_labels": "Labels arrived for rows the feed does not hold. They block as nearly all there is: ids of "
     "another make lose every label.",

@@ -10,13 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from lr_retune import encoding
 from lr_retune.config import Config
 from lr_retune.data import checks, columns
 from lr_retune.data.kinds import DUPLICATE, kind_of, micros_of
 from lr_retune.data.labels import weights
 from lr_retune.data.parquet import at
 from lr_retune.data.reader import Reader, between
+from lr_retune.data.repeats import repeated_share, repeats
 from lr_retune.data.seen import Seen
+from lr_retune.data.thin import share
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
 from lr_retune.records import Column, Contract, Fault, Feeds, Rows, Span, micros
@@ -90,8 +93,11 @@ class Feed(Reader):
                 f"column {name!r} {why}", fix="write the files with one type and one name, or list it in [data] exclude"
             )
 
-    def _raw_rows(self, contract: Contract, span: Span) -> pa.Table:
-        return self.raw([*contract.names, *self.needed()], span.start, span.end, contract.transform)
+    def _raw_rows(self, contract: Contract, span: Span, per_tick: int | None) -> pa.Table:
+        names, choose = [*contract.names, *self.needed()], self._of_each_tick(span, per_tick)
+        if choose is None:  # train spans are large, and nobody asks for them twice
+            return self.raw(names, span.start, span.end, contract.transform)
+        return self.held(names, span, contract.transform, choose, f"{per_tick} a tick")
 
     # ── the label horizon ─────────────────────────────────────────────────────────────────────────
     def horizon(self) -> datetime | None:
@@ -180,20 +186,24 @@ class Feed(Reader):
         return table.column(name)
 
     # ── encoded rows ──────────────────────────────────────────────────────────────────────────────
-    def rows(self, contract: Contract, span: Span, missing: Collection[str] = ()) -> Rows:
+    def rows(
+        self, contract: Contract, span: Span, missing: Collection[str] = (), *, per_tick: int | None = None
+    ) -> Rows:
         """Encoded rows of ``span``; labels as known at ``as_of``.
 
         Parameters
         ----------
         missing
             Columns that may lack or have another type: the model then sees missing values.
+        per_tick
+            At most so many rows of each tick, drawn by ``seed`` and the tick alone; None: all.
 
         Raises
         ------
         DataError
             If another column is missing or its values are not of its kind.
         """
-        return self.encode(contract, self._raw_rows(contract, span), missing)
+        return self.encode(contract, self._raw_rows(contract, span, per_tick), missing)
 
     def encode(self, contract: Contract, table: pa.Table, missing: Collection[str] = ()) -> Rows:
         """`rows` of raw rows at hand."""
@@ -208,7 +218,8 @@ class Feed(Reader):
             return columns.encoded(self._column(table, column.name), column)
         except (ValueError, DataError) as error:
             if lenient:
-                return np.nan
+                known = column.kind == "number" and column.name in table.column_names
+                return encoding.numbers(columns.legible(table.column(column.name))) if known else np.nan
             if isinstance(error, DataError):
                 raise
             raise columns.not_of_kind(column.name, column.kind, error) from None
@@ -225,10 +236,14 @@ class Feed(Reader):
 
         Columns that are missing or not of their kind are null.
         """
-        raw = self.raw(contract.names, span.start, span.end, contract.transform)
-        if len(raw) > limit:
-            drawn = np.random.default_rng(seed).choice(len(raw), limit, replace=False)
-            raw = raw.take(pa.array(np.sort(drawn)))
+        return self._shown(self.some(contract.names, span, limit, seed, contract.transform), contract)
+
+    def sample(self, contract: Contract, span: Span, limit: int, seed: int) -> tuple[pa.Table, Rows]:
+        """`table`, and the same rows encoded, with their labels; columns that cannot be read are missing values."""
+        raw = self.some([*contract.names, *self.needed()], span, limit, seed, contract.transform)
+        return self._shown(raw, contract), self.encode(contract, raw, contract.names)
+
+    def _shown(self, raw: pa.Table, contract: Contract) -> pa.Table:
         return pa.table({c.name: _shown(raw, c) for c in contract.columns})
 
     def digest(self, spans: Sequence[Span], contract: Contract, missing: Collection[str] = ()) -> str:
@@ -241,6 +256,8 @@ class Feed(Reader):
     ) -> tuple[Fault, ...]:
         """Every way in which the rows of ``span`` break the contract, worst first within the feed, then by column.
 
+        Features are judged on ``[watch] sample`` rows where there are more; labels, weights and ids on all.
+
         Parameters
         ----------
         importance
@@ -250,32 +267,48 @@ class Feed(Reader):
         """
         data = self.config.data
         more = [name for name in (data.id, *self._new_categories(contract)) if name is not None]
-        table = self.raw([*contract.names, *self.needed(), *more], span.start, span.end, contract.transform)
+        limit, seed, transform = self.config.watch.sample, self.config.seed, contract.transform
+        table = self.some([*contract.names, *self.needed(), *more], span, limit, seed, transform)
+        every = table if len(table) < limit else self._roles(span)
         earlier = span.start - _HISTORY * (span.end - span.start)
+        like = share(len(table) / max(len(every), 1), seed)
         seen = Seen(
             config=self.config,
             as_of=self.as_of,
-            schema=self.types(contract.transform),
+            schema=self.types(transform),
             contract=contract,
             span=span,
             table=table,
-            labels=self.labels(table),
+            every=every,
+            labels=self.labels(every),
             newest=self.newest(),
             importance=importance,
             matters=matters,
-            before=lambda name: self.raw([name], earlier, span.start, contract.transform).column(name),
+            before=lambda name: self.raw([name], earlier, span.start, transform, like).column(name),
+            repeated=lambda names, enough: self._repeated(names, enough, span, transform, table, every),
             joined=self.joined(span),
-            derived=self.starved(contract.transform),
+            derived=self.starved(transform),
         )
         return checks.check(seen)
 
-    def newest(self) -> datetime | None:
-        """Time of the newest row before ``as_of``."""
-        tick, zone = self.config.schedule.tick, self.config.schedule.timezone
-        recent = shift(tick_start(self.as_of, tick, zone), -self.config.watch.stale_ticks, tick, zone)
-        found = self.times(recent, self.as_of)
-        found = found if len(found) else self.times(None, recent)
-        return at(found[-1]) if len(found) else None
+    def _roles(self, span: Span) -> pa.Table:
+        """What every row plays a part in beside its features."""
+        return self.raw([*self.needed(), *filter(None, [self.config.data.id])], span.start, span.end)
+
+    def _repeated(
+        self, names: Sequence[str], enough: float, span: Span, transform: str | None, table: pa.Table, every: pa.Table
+    ) -> tuple[float, float]:
+        """Shares of rows that repeat another in these columns, and that repeat none."""
+        if len(table) == len(every):
+            return repeats(table, names)
+        times = micros_of(every.column(self.config.data.time))
+        return repeated_share(
+            lambda asked, choose: self.raw(asked, span.start, span.end, transform, choose).select(list(asked)),
+            times,
+            names,
+            self.config.watch.sample,
+            enough,
+        )
 
     def _new_categories(self, contract: Contract) -> list[str]:
         return [n for n in self._wanted() if n not in contract.names and kind_of(self.schema.get(n, "")) == "category"]

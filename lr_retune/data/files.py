@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow as pa
 from lr_retune.config import Config
 from lr_retune.data import kinds
 from lr_retune.data.places import File, find
+from lr_retune.data.thin import Choose
 from lr_retune.errors import ConfigError, DataError
 from lr_retune.records import micros
 
@@ -32,6 +33,12 @@ class Part(Protocol):
     def types(self, before: int) -> dict[str, str]: ...
 
     def read(self, types: dict[str, str], start: int, end: int) -> Any: ...
+
+
+class Taken(Part, Protocol):
+    """A file of which some rows can be read without all of them."""
+
+    def take(self, types: dict[str, str], start: int, end: int, which: np.ndarray) -> Any: ...
 
 
 class FileSource:
@@ -68,9 +75,17 @@ class FileSource:
             If no file matches, a file cannot be read or changes meanwhile, or a column is unknown or stands twice in a
             file.
         """
+        return self._settled(lambda: self._read(columns, start, end))
+
+    def _picked(self, columns: Sequence[str], start: datetime | None, end: datetime, choose: Choose) -> Any:
+        """`thin.Thin.pick` of files that can be read in part."""
+        return self._settled(lambda: self._pick(columns, start, end, choose))
+
+    def _settled(self, work: Callable[[], Any]) -> Any:
+        """What is read of files that do not change meanwhile."""
         for _ in range(_ATTEMPTS):
             before = find(self.config, self.suffix)
-            table = self._read(columns, start, end)
+            table = work()
             after = set(find(self.config, self.suffix))
             if all(file in after for file in before):
                 return table
@@ -80,27 +95,54 @@ class FileSource:
             fix="write files under another name and rename them when they are complete",
         )
 
-    def _read(self, columns: Sequence[str], start: datetime | None, end: datetime) -> Any:
+    def _pick(self, columns: Sequence[str], start: datetime | None, end: datetime, choose: Choose) -> Any:
+        low, high = _START if start is None else micros(start), micros(end)
+        parts = self._overlapping(low, high)
+        times = [kinds.micros_of(part.read({}, low, high).column(self.config.data.time)) for part in parts]
+        which = _chosen(np.concatenate(times) if times else np.empty(0, dtype=np.int64), choose)
+        if which is None or not parts:
+            return self._read(columns, start, end)
+        ends = np.cumsum([len(t) for t in times])
+        picked = np.split(which, np.searchsorted(which, ends[:-1]))
+        return self._read(columns, start, end, [p - (e - len(t)) for p, e, t in zip(picked, ends, times, strict=True)])
+
+    def _read(
+        self, columns: Sequence[str], start: datetime | None, end: datetime, which: Sequence[np.ndarray] | None = None
+    ) -> Any:
+        """Rows of a span; ``which``: for each file the positions of those to take."""
         types = self.schema(end)
         if types:
             demand(columns, types)
         low, high = _START if start is None else micros(start), micros(end)
-        parts = [part for part in self._known(high) if part.last >= low]
-        tables = [self._read_part(part, columns, types, low, high) for part in parts]
+        parts = self._overlapping(low, high)
+        rows: Sequence[np.ndarray | None] = [None] * len(parts) if which is None else which
+        tables = [self._read_part(p, columns, types, low, high, w) for p, w in zip(parts, rows, strict=True)]
         time = self.config.data.time
         if not tables:
             tables = [pa.table({name: pa.nulls(0) for name in dict.fromkeys([time, *columns])})]
         table = pa.concat_tables(tables, promote_options="default")
         return in_time_order(_conformed(table, {time: kinds.UTC_TIME} | dict(types)), time, columns)
 
-    def _read_part(self, part: Part, columns: Sequence[str], types: Mapping[str, str], low: int, high: int) -> Any:
+    def _read_part(
+        self,
+        part: Part,
+        columns: Sequence[str],
+        types: Mapping[str, str],
+        low: int,
+        high: int,
+        which: np.ndarray | None,
+    ) -> Any:
         here = part.types(high)
         time = self.config.data.time
-        table = part.read({name: types[name] for name in columns if name in here and name != time}, low, high)
+        known = {name: types[name] for name in columns if name in here and name != time}
+        table = part.read(known, low, high) if which is None else cast(Taken, part).take(known, low, high, which)
         for name in columns:
             if name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table)))
         return table.select(list(dict.fromkeys([time, *columns])))
+
+    def _overlapping(self, low: int, high: int) -> list[Part]:
+        return [part for part in self._known(high) if part.last >= low]
 
     def _known(self, before: int) -> list[Part]:
         """Files with a row before a time, in the order of their names."""
@@ -151,10 +193,19 @@ def _conformed(table: Any, types: Mapping[str, str]) -> Any:
     return table
 
 
+def _chosen(times: np.ndarray, choose: Choose) -> np.ndarray | None:
+    """Positions in the order of the files, ascending, of the rows that are chosen in the order of their times."""
+    if len(times) < 2 or (times[1:] >= times[:-1]).all():
+        return choose(times)
+    order = np.argsort(times, kind="stable")
+    which = choose(times[order])
+    return None if which is None else np.sort(order[which])
+
+
 def in_time_order(table: Any, time: str, columns: Sequence[str]) -> Any:
     """These columns of the rows in time order; rows of one time stay in the order they are in."""
-    times = kinds.micros_of(table.column(time))
+    times = table.column(time)
     table = table.select(list(dict.fromkeys(columns)))
-    if len(times) < 2 or (times[1:] >= times[:-1]).all():
+    if kinds.ascending(times):
         return table
-    return table.take(pa.array(np.argsort(times, kind="stable")))
+    return table.take(pa.array(np.argsort(kinds.micros_of(times), kind="stable")))

@@ -100,7 +100,7 @@ def castable(name: str) -> bool:
 
 def flat(array: Any) -> Any:
     """One chunk of plain values: dictionaries decoded, decimals as floats."""
-    flat = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    flat = in_one(array)
     if pa.types.is_dictionary(flat.type):
         flat = flat.dictionary_decode()
     return flat.cast(pa.float64()) if pa.types.is_decimal(flat.type) else flat
@@ -133,9 +133,27 @@ def to_utc(array: Any, timezone: str) -> Any:
 
 def micros_of(array: Any) -> np.ndarray:
     """Timestamps [us, UTC] to int64 microseconds, shape ``(n,)``; nulls become the smallest integer."""
-    flat = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    filled = flat.cast(pa.int64()).fill_null(np.iinfo(np.int64).min)
+    whole = in_one(array).cast(pa.int64())  # a view: copies of millions of times cost more than what is done with them
+    filled = whole.fill_null(np.iinfo(np.int64).min) if whole.null_count else whole
     return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def in_one(array: Any) -> Any:
+    """A column as one array; one that is a single chunk is not copied."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    return array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+
+
+def ascending(times: Any) -> bool:
+    """Whether timestamps [us, UTC] never go back; looks at one chunk at a time."""
+    last = np.iinfo(np.int64).min
+    for chunk in times.chunks if isinstance(times, pa.ChunkedArray) else [times]:
+        found = micros_of(chunk)
+        if len(found) and (found[0] < last or (found[1:] < found[:-1]).any()):
+            return False
+        last = found[-1] if len(found) else last
+    return True
 
 
 def kind_of(name: str) -> Literal["number", "category"] | None:

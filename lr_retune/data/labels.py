@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from lr_retune.config import Config
-from lr_retune.data.columns import numbers
-from lr_retune.data.kinds import micros_of
+from lr_retune.data.columns import legible, numbers
+from lr_retune.data.kinds import canonical, kind_of, micros_of
 from lr_retune.records import micros
 
 _MICRO = timedelta(microseconds=1)
+_AT_ONCE = 2**17  # rows: what is done with them stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,10 @@ def known_labels(table: pa.Table, config: Config, as_of: datetime) -> Labels:
     if name is None or name not in table.column_names:
         return Labels(np.full(rows, np.nan), np.zeros(rows, dtype=bool))
     column = table.column(name)
-    given = ~np.asarray(column.is_null().to_numpy(), dtype=bool)
-    try:
-        values = numbers(column)
-    except ValueError:
-        values = np.where(given, np.inf, np.nan)
+    if len(table) > _AT_ONCE and kind_of(canonical(column.type)) == "number":
+        parts = [known_labels(table.slice(i, _AT_ONCE), config, as_of) for i in range(0, len(table), _AT_ONCE)]
+        return Labels(np.concatenate([p.y for p in parts]), np.concatenate([p.bad for p in parts]))
+    values = legible(column)
     known = arrived(table, config, as_of) & ~np.isnan(values)
     bad = known & ~np.isfinite(values)
     if config.task == "binary":
@@ -52,7 +52,7 @@ def arrived(table: pa.Table, config: Config, as_of: datetime) -> np.ndarray:
         when = micros_of(clock)
         return np.asarray((when <= now) & (when != np.iinfo(np.int64).min), dtype=bool)
     delay = 0 if data.label_delay is None else data.label_delay // _MICRO
-    return np.asarray(micros_of(table.column(data.time)) + delay <= now, dtype=bool)
+    return np.asarray(micros_of(table.column(data.time)) <= now - delay, dtype=bool)
 
 
 def weights(table: pa.Table, name: str | None) -> np.ndarray | None:

@@ -7,10 +7,12 @@ keeps row order without a sort key, and streams batches, so memory holds the ask
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -41,6 +43,7 @@ class ParquetPart:
 
     def __init__(self, file: File, clocks: tuple[str, ...], timezone: str) -> None:
         self.name, self.time, self.clocks, self.timezone = file.name, clocks[0], clocks, timezone
+        self._place = file
         with self._readable():
             self.file = pq.ParquetFile(file.opened())
             self.schema = self.file.schema_arrow
@@ -73,20 +76,78 @@ class ParquetPart:
 
     def read(self, types: dict[str, str], start: int, end: int) -> Any:
         """Columns ``types`` (name → canonical type) and the time, of rows in [start, end), in file order."""
-        groups = [i for i, b in enumerate(self.bounds) if b and b[0] < end and b[1] >= start]
+        groups = self._overlapping(start, end)
         names = list(dict.fromkeys([self.time, *types]))
         with self._readable():
-            batches = self.file.iter_batches(_BATCH, row_groups=groups, columns=names, use_threads=False)
-            kept = [self._kept(batch, names, start, end) for batch in batches]
-            empty = pa.Table.from_arrays([pa.array([], self._field(n).type) for n in names], names=names)
-            table = pa.concat_tables(kept) if kept else empty
-            columns = {name: self._column(table, name, types.get(name, "")) for name in names}
-        return pa.table(columns)
+            pieces = [piece for group in groups for piece in self._pieces(group, names, start, end)]
+            return self._typed(pieces, names, types)
+
+    def _pieces(self, group: int, names: list[str], start: int, end: int) -> Iterator[Any]:
+        if self._within(group, start, end):
+            rest = [name for name in names if name != self.time]
+            table = self.file.read_row_group(group, columns=rest, use_threads=False) if rest else None
+            columns = [_times(self, group), *(_column(table, name) for name in rest)]
+            yield pa.Table.from_arrays(columns, [self.time, *rest])
+            return
+        for batch in self.file.iter_batches(_BATCH, row_groups=[group], columns=names, use_threads=False):
+            yield self._kept(batch, names, start, end)
+
+    def take(self, types: dict[str, str], start: int, end: int, which: np.ndarray) -> Any:
+        """Rows of `read` by their positions, ascending; memory holds them and one column of a row group."""
+        names = list(dict.fromkeys([self.time, *types]))
+        with self._readable():
+            places = self._places(start, end, which)
+            return self._typed([self._taken(group, names, rows) for group, rows in places], names, types)
+
+    def _typed(self, pieces: list[Any], names: list[str], types: dict[str, str]) -> Any:
+        empty = pa.Table.from_arrays([pa.array([], self._field(n).type) for n in names], names=names)
+        table = pa.concat_tables(pieces) if pieces else empty
+        return pa.table({name: self._column(table, name, types.get(name, "")) for name in names})
+
+    def _overlapping(self, start: int, end: int) -> list[int]:
+        return [i for i, b in enumerate(self.bounds) if b and b[0] < end and b[1] >= start]
+
+    def _places(self, start: int, end: int, which: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Row groups that hold rows ``which`` of [start, end), and where in each."""
+        seen = 0
+        for group in self._overlapping(start, end):
+            inside = self._inside(group, start, end)
+            low, high = np.searchsorted(which, [seen, seen + len(inside)])
+            if low < high:
+                yield group, inside[which[low:high] - seen]
+            seen += len(inside)
+
+    def _inside(self, group: int, start: int, end: int) -> np.ndarray:
+        """Positions in a row group of its rows in [start, end)."""
+        if self._within(group, start, end):
+            return np.arange(self.file.metadata.row_group(group).num_rows)
+        times = kinds.micros_of(self._utc(_times(self, group), self.time))
+        return np.flatnonzero((times >= start) & (times < end))
+
+    def _within(self, group: int, start: int, end: int) -> bool:
+        """Whether the footer says that every row of a row group is in [start, end)."""
+        found = self._footer_bounds(group)
+        return bool(found and start <= found[0] and found[1] < end and self._statistics(group).null_count == 0)
+
+    def _taken(self, group: int, names: list[str], rows: np.ndarray) -> Any:
+        where = pa.array(rows)
+        columns = [self.one(group, name).take(where).cast(self._field(name).type) for name in names]
+        return pa.Table.from_arrays(columns, names)
+
+    def one(self, group: int, name: str) -> Any:
+        """One column of a row group, text as a dictionary."""
+        if name == self.time:
+            return _times(self, group)
+        table = self._coded.read_row_group(group, columns=[name], use_threads=False)
+        return _column(table, name).unify_dictionaries()
+
+    @cached_property
+    def _coded(self) -> Any:
+        text = [field.name for field in self.schema if kinds.canonical(field.type) == "string"]
+        return pq.ParquetFile(self._place.opened(), read_dictionary=text)
 
     def _kept(self, batch: Any, names: list[str], start: int, end: int) -> Any:
-        # by name, not by position: asking for `a` also brings the columns below `a.`
-        columns = [batch.column(batch.schema.get_field_index(name)) for name in names]
-        table = pa.Table.from_arrays(columns, names=names)
+        table = _named(batch, names)
         times = kinds.micros_of(self._utc(table.column(0), self.time))
         inside = (times >= start) & (times < end)
         return table if inside.all() else table.filter(pa.array(inside))
@@ -106,12 +167,10 @@ class ParquetPart:
 
     def _footer_bounds(self, group: int) -> Bounds:
         """From the footer's statistics, where the writer left them; None where it did not."""
-        leaves = self.file.metadata.schema  # a nested column has several, and one may bear the same name
-        column = next(i for i in range(len(leaves)) if leaves.column(i).path == self.time)
-        found = self.file.metadata.row_group(group).column(column).statistics
+        found = self._statistics(group)
         if found is None or not found.has_min_max:
             return None
-        logical = json.loads(self.file.schema.column(column).logical_type.to_json())
+        logical = json.loads(self.file.schema.column(self._clock).logical_type.to_json())
         unit = _UNITS.get(logical.get("timeUnit", ""))
         if unit is None or not pa.types.is_timestamp(self._field(self.time).type):
             return None
@@ -120,6 +179,14 @@ class ParquetPart:
         low, high = kinds.micros_of(kinds.to_utc(raw, self.timezone)).tolist()
         return low, high
 
+    def _statistics(self, group: int) -> Any:
+        return self.file.metadata.row_group(group).column(self._clock).statistics
+
+    @cached_property
+    def _clock(self) -> int:
+        leaves = self.file.metadata.schema  # a nested column has several, and one may bear the same name
+        return next(i for i in range(len(leaves)) if leaves.column(i).path == self.time)
+
     def _read_bounds(self, group: int) -> Bounds:
         times = self._utc(self.file.read_row_group(group, columns=[self.time]).column(self.time), self.time)
         known = kinds.micros_of(pc.drop_null(times))
@@ -127,6 +194,21 @@ class ParquetPart:
 
     def _readable(self) -> _Readable:
         return _Readable(self.name)
+
+
+@lru_cache(maxsize=8)
+def _times(part: ParquetPart, group: int) -> Any:
+    """The time column of a row group: one look asks for it several times, and times decode slowly."""
+    return _column(part.file.read_row_group(group, columns=[part.time], use_threads=False), part.time)
+
+
+def _named(part: Any, names: list[str]) -> Any:
+    return pa.Table.from_arrays([_column(part, name) for name in names], names=names)
+
+
+def _column(part: Any, name: str) -> Any:
+    """By name, not by position: asking for `a` also brings the columns below `a.`."""
+    return part.column(part.schema.get_field_index(name))
 
 
 class _Readable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -18,10 +19,28 @@ from lr_retune.data.join import Joined, fit, ids, lookup, newest, usable
 from lr_retune.data.kinds import DUPLICATE, micros_of
 from lr_retune.data.labels import Labels, known_labels
 from lr_retune.data.parquet import at
+from lr_retune.data.thin import Choose, Thin, among, by_tick, drawn, noted, read
+from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
 from lr_retune.records import Feeds, Logged, Span, Transform, iso, micros
 
 _MICRO = timedelta(microseconds=1)
+_RECENT = 1 / 50  # of a tick: where rows arrive all day, enough of them to see that they do
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Rows that were read lately."""
+
+    span: Span
+    transform: str | None
+    names: frozenset[str]
+    how: str  # which rows; "all" where none was left out
+    table: pa.Table
+
+    def answers(self, names: Sequence[str], span: Span, transform: str | None, how: str) -> bool:
+        """Whether rows that are asked for are among these."""
+        return (self.span, self.transform) == (span, transform) and {*names} <= self.names and self.how in ("all", how)
 
 
 class Reader:
@@ -36,6 +55,7 @@ class Reader:
     def __init__(self, config: Config, feeds: Feeds, as_of: datetime) -> None:
         self.config, self.feeds, self.as_of = config, feeds, as_of
         self._revisions: tuple[datetime | None, pa.Table] | None = None  # the label feed, read from a time on
+        self._last: tuple[_Held, ...] = ()  # two at most: one look asks for the reference and the watched ticks in turn
 
     # ── columns ───────────────────────────────────────────────────────────────────────────────────
     @cached_property
@@ -87,11 +107,17 @@ class Reader:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
     def raw(
-        self, names: Sequence[str], start: datetime | None, end: datetime, transform: str | None = None
+        self,
+        names: Sequence[str],
+        start: datetime | None,
+        end: datetime,
+        transform: str | None = None,
+        choose: Choose | None = None,
     ) -> pa.Table:
         """Raw columns of rows in [start, end) that were there at ``as_of``; columns the feed lacks are left out.
 
-        Labels of their own feed are joined, and the outputs of a transform are derived.
+        Labels of their own feed are joined, and the outputs of a transform are derived. ``choose`` takes some of the
+        rows by their times.
         """
         asked = list(dict.fromkeys([self.config.data.time, *names]))
         end = min(end, self.as_of)
@@ -100,21 +126,48 @@ class Reader:
         self.demand(self.config.data.time)
         code = self._transform(transform)
         if code is None or not set(code.inputs) <= set(self.schema) or not set(code.outputs) & set(asked):
-            table = self._labelled(asked, start, end)
+            table = self._labelled(asked, start, end, choose)
         else:
             plain = [n for n in asked if n not in code.outputs]
-            table = derive(self._labelled([*plain, *code.inputs], start, end), code, str(transform))
+            table = derive(self._labelled([*plain, *code.inputs], start, end, choose), code, str(transform))
         return table.select([name for name in asked if name in table.column_names])
 
-    def _labelled(self, names: Sequence[str], start: datetime | None, end: datetime) -> pa.Table:
+    def some(self, names: Sequence[str], span: Span, limit: int, seed: int, transform: str | None) -> pa.Table:
+        """`raw` of at most ``limit`` rows, drawn by ``seed``."""
+        return self.held(names, span, transform, drawn(limit, seed), f"{limit} by {seed}")
+
+    def held(self, names: Sequence[str], span: Span, transform: str | None, choose: Choose, how: str) -> pa.Table:
+        """`raw` of the rows that ``choose``, named by ``how``, takes; what was read lately is not read again."""
+        held, which = next((h for h in self._last if h.answers(names, span, transform, how)), None), None
+        if held is None:
+            cut: list[bool] = []
+            table = self.raw(names, span.start, span.end, transform, noted(choose, cut))
+            held = _Held(span, transform, frozenset(names), how if any(cut) else "all", table)
+            self._last = (held, *self._last[:1])
+        elif held.how == "all":
+            which = choose(micros_of(held.table.column(self.config.data.time)))
+        asked = dict.fromkeys([self.config.data.time, *names])
+        found = held.table.select([name for name in asked if name in held.table.column_names])
+        return found if which is None else found.take(pa.array(which))
+
+    def _of_each_tick(self, span: Span, limit: int | None) -> Choose | None:
+        if limit is None:
+            return None
+        schedule = self.config.schedule
+        return by_tick(limit, edges(span.start, span.end, schedule.tick, schedule.timezone), self.config.seed)
+
+    def _labelled(self, names: Sequence[str], start: datetime | None, end: datetime, choose: Choose | None) -> pa.Table:
         """Rows with the labels that were known; only those that had arrived themselves."""
         data = self.config.data
         theirs = (self.config.label, self.config.label_time) if self.feeds.labels else ()
         joined = [n for n in names if n in theirs]
         plain = [n for n in names if n not in joined]
         extra = [n for n in (data.available_time, data.id if joined else None) if n is not None]
-        read = [n for n in dict.fromkeys([*plain, *extra]) if self.schema.get(n, DUPLICATE) != DUPLICATE]
-        table = self.feeds.data.read(read, start, end)
+        there = [n for n in dict.fromkeys([*plain, *extra]) if self.schema.get(n, DUPLICATE) != DUPLICATE]
+        if choose is not None and data.available_time in self.schema:  # what arrived later must not change the draw
+            clock = self.feeds.data.read([str(data.available_time)], start, end).column(data.available_time)
+            choose = among(self._arrived(clock), choose)
+        table = read(self.feeds.data, there, start, end, data.time, choose)
         if data.available_time is not None:
             self.demand(data.available_time)
             table = table.filter(pa.array(self._arrived(table.column(data.available_time))))
@@ -160,6 +213,28 @@ class Reader:
         """Times of the rows in [start, end), int64 microseconds UTC, shape ``(n,)``."""
         return micros_of(self.raw([], start, end).column(self.config.data.time))
 
+    def holds(self, start: datetime, end: datetime, rows: int) -> bool:
+        """Whether [start, end) holds so many rows; where the last of them are enough, only they are read."""
+        few = self._skips and len(self.times(end - (end - start) * _RECENT, end)) >= rows
+        return few or len(self.times(start, end)) >= rows
+
+    @property
+    def _skips(self) -> bool:
+        """Whether reading few rows is cheaper than reading all."""
+        return isinstance(self.feeds.data, Thin)
+
+    def newest(self) -> datetime | None:
+        """Time of the newest row before ``as_of``."""
+        tick, zone = self.config.schedule.tick, self.config.schedule.timezone
+        now, end = tick_start(self.as_of, tick, zone), self.as_of
+        soon = (end - tick * _RECENT, shift(now, -1, tick, zone)) if self._skips else ()
+        for start in (*soon, shift(now, -self.config.watch.stale_ticks, tick, zone), None):
+            found = self.times(start, end)
+            if len(found):
+                return at(found[-1])
+            end = end if start is None else start
+        return None
+
     def first(self, start: datetime | None = None) -> datetime | None:
         """Time of the first row, from ``start`` on."""
         found = self.times(start, self.as_of)
@@ -182,11 +257,11 @@ class Reader:
         # Labels of older rows are read for only where many are left over: delivered again, they are nobody's fault.
         return fit(arrived, *words, self.raw([id], None, self.as_of).column(id)) if found.astray else found
 
-    def logged(self, span: Span) -> Logged | None:
+    def logged(self, span: Span, per_tick: int | None = None) -> Logged | None:
         """Scores that were served for the rows of `rows`, in their order; None where nothing is logged."""
         data, asked = self.config.data, self.config.predictions
         if asked is None:
-            return self._logged_in_rows(span) if data.score is not None else None
+            return self._logged_in_rows(span, per_tick) if data.score is not None else None
         if self.feeds.predictions is None or data.id not in self.schema:
             return None
         id, key = str(data.id), str(asked.key or data.id)
@@ -194,14 +269,14 @@ class Reader:
         if not self.feeds.predictions.schema(self.as_of):
             return None
         table = self.feeds.predictions.read([key, *columns], span.start - self.config.schedule.tick, self.as_of)
-        rows = self.raw([id], span.start, span.end).column(id)
+        rows = self.raw([id], span.start, span.end, choose=self._of_each_tick(span, per_tick)).column(id)
         found = lookup(rows, newest(table, key, asked.time), key, columns)
         version = None if asked.version is None else ids(found[asked.version]).to_numpy(zero_copy_only=False)
         return Logged(numbers(found[asked.score]), micros_of(found[asked.time]), version)
 
-    def _logged_in_rows(self, span: Span) -> Logged | None:
+    def _logged_in_rows(self, span: Span, per_tick: int | None) -> Logged | None:
         data = self.config.data
-        table = self.raw([str(data.score)], span.start, span.end)
+        table = self.raw([str(data.score)], span.start, span.end, choose=self._of_each_tick(span, per_tick))
         if data.score not in table.column_names:
             return None
         return Logged(numbers(table.column(data.score)), micros_of(table.column(data.time)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -24,12 +24,14 @@ class Seen:
     schema: Mapping[str, str]
     contract: Contract
     span: Span
-    table: Any  # raw rows of the span: contract columns, roles, id, new categories
-    labels: Labels
+    table: Any  # raw rows of the span, at most `[watch] sample`: contract columns, roles, id, new categories
+    every: Any  # all rows of the span: roles and id
+    labels: Labels  # of all rows
     newest: datetime | None  # time of the feed's newest row
     importance: Mapping[str, float]
     matters: float
     before: Callable[[str], Any]  # a column's raw values on the rows before the span
+    repeated: Callable[[Sequence[str], float], tuple[float, float]]  # see `repeats.repeated_share`
     joined: Joined | None = None  # how labels of their own feed fit the rows
     derived: Mapping[str, str] = field(default_factory=dict)  # column of feature code → what it reads that is gone
 

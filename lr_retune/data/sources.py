@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lr_retune.data.files import FileSource
 from lr_retune.data.kinds import clocks
 from lr_retune.data.parquet import ParquetPart, missing_time, unreadable
 from lr_retune.data.places import File
+from lr_retune.data.thin import Choose
 
 __all__ = ["CachedSource", "CsvSource", "ParquetSource"]
 
@@ -47,6 +49,16 @@ class ParquetSource(FileSource):
     def __init__(self, config: Config) -> None:
         zone = config.schedule.timezone
         super().__init__(config, ".parquet", partial(ParquetPart, clocks=clocks(config), timezone=zone))
+
+    def pick(self, columns: Sequence[str], start: datetime | None, end: datetime, choose: Choose) -> Any:
+        """Those rows of `read` that ``choose`` takes by their times; memory holds all times and no other row.
+
+        Raises
+        ------
+        DataError
+            As `read` does.
+        """
+        return self._picked(columns, start, end, choose)
 
 
 class CsvSource(FileSource):

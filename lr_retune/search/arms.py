@@ -9,7 +9,7 @@ from typing import Literal
 
 from lr_retune.records import Cost, Estimate, Family, FitData, Range, SearchOptions, Strategy, Trial
 from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
-from lr_retune.search.choose import at_wall, chosen, estimated, inside, together
+from lr_retune.search.choose import answered, at_wall, inside
 from lr_retune.search.live import Live
 from lr_retune.search.repeats import Proof, on_old_rows, proved
 
@@ -42,8 +42,9 @@ def run(
     """Search, fit the two permanent rows on the same binned data, and name the challenger.
 
     The challenger is the new rate only where it beats the champion's rate on the same fresh rows by more than the
-    curve's noise, and does so over other seeds; else it is the control. The fixed rate counts as new if it lies
-    within the user's range. A champion's rate outside that range is fitted as a row but is no challenger of a search.
+    curve's noise, and does so over other seeds; else it is the control. What the search found is new where it leads
+    the fixed rate beyond chance; else the fixed rate is, if it lies within the user's range. A champion's rate outside
+    that range is fitted as a row but is no challenger of a search.
 
     Parameters
     ----------
@@ -76,9 +77,8 @@ def run(
 
     eligible = fixed_counts and strategy is not None and inside(family.default_rate, user_range)
     last = 1 + fixed.trial.number
-    rivals = [*found, *fixed.parts] if eligible else found
-    seen = estimated(rivals, options, fits if options.answer == "cheap_to_serve" else None)
-    new = _new(fits, rivals, seen, last, options)
+    seen, parts = answered(found, fixed.parts[0] if eligible else None, options, fits)
+    new = _new(fits, parts, last, options)
     rival = control if strategy is None or (control and inside(control.trial.learning_rate, user_range)) else None
     proof = None if new is None or rival is None else proved(family, data, options, fits, new, rival)
     challenger = new if proof is None or proof.holds else rival
@@ -98,7 +98,7 @@ def run(
         else at_wall(challenger.trial, options.space, user_range is not None),
         same_rate=challenger is not None and challenger.named(old),
         estimate=seen,
-        reason=_reason(seen, proof, challenger is rival),
+        reason=_reason(seen, proof, challenger is rival and not (new and new.named(old))),
         lead=None if proof is None else proof.lead,
     )
 
@@ -115,14 +115,10 @@ def _reason(seen: Estimate | None, proof: Proof | None, stays: bool) -> str:
     return f"{seen.reason}. The old rate stays: the new one leads by {proof.lead:.2%} on valid, and {chance}"
 
 
-def _new(fits: Live, new: Sequence[Found], seen: Estimate | None, number: int, options: SearchOptions) -> Arm | None:
+def _new(fits: Live, parts: Sequence[Found], number: int, options: SearchOptions) -> Arm | None:
     """What the search found, in the form that was asked for; an average is a trial of its own."""
-    first = chosen(new, seen)
-    if first is None:
-        return None
-    parts = together(new) if options.answer == "average" else []
     if len(parts) < 2:
-        return Arm(first[0], (first,))
+        return Arm(parts[0][0], tuple(parts)) if parts else None
     made = averaged(fits, parts, number, options)
     return replace(made, trial=replace(made.trial, role="candidate", cost=Cost()))
 

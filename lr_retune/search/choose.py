@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from lr_retune.records import Estimate, Fits, Range, SearchOptions, Trial
@@ -11,6 +12,7 @@ from lr_retune.search.estimate import estimate, order, relative_error
 
 TOGETHER = 0.03  # share of the best loss by which a fit of an average may lie behind
 MOST_TOGETHER = 3  # fits of an average: five were no better on later rows, and dearer to serve
+LEAD = 1.0  # standard errors of their difference by which a winner must lead the plain rate on valid
 _AT_WALL = 0.01  # share of the range's width that still counts as the wall
 
 
@@ -31,6 +33,73 @@ def best(trials: Iterable[tuple[Trial, int]]) -> tuple[Trial, int] | None:
         Trials with their handles.
     """
     return next(iter(ranked(trials)), None)
+
+
+def answered(
+    found: Sequence[tuple[Trial, int]],
+    plain: tuple[Trial, int] | None,
+    options: SearchOptions,
+    fits: Fits,
+    errors: float | None = None,
+) -> tuple[Estimate | None, list[tuple[Trial, int]]]:
+    """What the trials say together, and the fits that answer: one, or those of an average; none if none is complete.
+
+    Parameters
+    ----------
+    found
+        The search's trials with their handles.
+    plain
+        The fit of the family's fixed rate; None where it may not answer.
+    options, fits
+        What was asked, and who scores the valid rows.
+    errors
+        Standard errors by which one rate must lead the plain one; 0: it is a trial among others. None: `LEAD` where
+        steps are served, else 0. Among the lowest losses of trees small rates keep better on later rows, and the lowest
+        of all is mostly luck; gradient descent has no such side.
+    """
+    rivals = list(found) if plain is None else [*found, plain]
+    seen = estimated(rivals, options, fits if options.answer == "cheap_to_serve" else None)
+    if errors is None:
+        errors = LEAD if options.answer == "rate" and options.steps_are_served else 0.0
+    if seen is not None and plain is not None and errors:
+        seen = _plain_unless_led(seen, rivals, plain, options, fits, errors)
+    first = chosen(rivals, seen)
+    parts = together(rivals) if options.answer == "average" else []
+    return seen, parts if len(parts) > 1 else [] if first is None else [first]
+
+
+def _plain_unless_led(
+    seen: Estimate,
+    rivals: Sequence[tuple[Trial, int]],
+    plain: tuple[Trial, int],
+    options: SearchOptions,
+    fits: Fits,
+    errors: float,
+) -> Estimate:
+    winner = chosen(rivals, seen)
+    if winner is None or plain[0].loss is None or _name(winner[0]) == _name(plain[0]):
+        return seen
+    ahead, told = lead(winner[0], plain[0]), f"rate {winner[0].learning_rate:.4g}"
+    if ahead <= 0:
+        why = f"{told} is no better on valid"
+    else:
+        error = relative_error(options.loss, *(fits.score(handle, trial.steps) for trial, handle in (winner, plain)))
+        if ahead > errors * (error or 0.0):
+            return seen
+        why = f"{told} leads it by {ahead:.2%} on valid, chance alone makes {error:.2%}"
+    reason = f"{seen.reason}. The plain rate {plain[0].learning_rate:g} stays: {why}"
+    return replace(seen, number=plain[0].number, reason=reason)
+
+
+def _name(trial: Trial) -> tuple[float, str]:
+    return trial.learning_rate, trial.schedule
+
+
+def lead(new: Trial, old: Trial) -> float:
+    """By which share of its loss the new rate lies below the old one on valid; both must be complete."""
+    assert new.loss is not None
+    assert old.loss is not None
+    return (old.loss - new.loss) / (abs(old.loss) or 1.0)
 
 
 def chosen(trials: Iterable[tuple[Trial, int]], seen: Estimate | None) -> tuple[Trial, int] | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lr_retune.errors import RetuneError
-from lr_retune.records import Cost, Family, FitData, Role, SearchOptions, Trial
+from lr_retune.records import Cost, Family, FitData, Role, SearchOptions
 from lr_retune.search.arm import Arm, Made, Named, row
+from lr_retune.search.choose import lead
 from lr_retune.search.estimate import relative_error
 from lr_retune.search.live import Live
 
@@ -54,13 +55,6 @@ def proved(family: Family, data: FitData, options: SearchOptions, fits: Live, ne
         made.append((pair[0].made(other), pair[1].made(other)))
         leads.append(lead(pair[0].trial, pair[1].trial))
     return Proof(fmean(leads) > stdev(leads) / len(leads) ** 0.5, leads[0], error, _by_role(made), cost)
-
-
-def lead(new: Trial, old: Trial) -> float:
-    """By which share of its loss the new rate lies below the old one on valid; both must be complete."""
-    assert new.loss is not None
-    assert old.loss is not None
-    return (old.loss - new.loss) / (abs(old.loss) or 1.0)
 
 
 def _again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:

@@ -226,6 +226,7 @@ def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
         "since": None if since is None else datetime.fromisoformat(since),
         "level": loss.get("now"),
         "probe": None if probe is None else probe_from(probe),
+        "suspected": any(signal["raised"] for signal in (facts.get("suspicion") or {}).get("signals", ())),
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+
+import numpy as np
 
 from lr_retune.config import Config
 from lr_retune.records import JUDGED, TRAINING_ACTIONS, Facts, History, LossEvidence, PastDecision, Probe
@@ -15,6 +18,7 @@ SURE = 1.64  # standard errors: one-sided 95 %
 MENDED = 0.25  # of a rise: what mends less leaves the world as hard as it got
 LEARNED = 4  # ticks after a change before a fresh model can know it
 FIRST, LAST = 2, 16  # ticks between quiet probes: doubling
+PATIENT = 12  # probes of one change, tick by tick; then the clock goes on
 CLOSE = 1  # ticks between probes while something is going on
 
 
@@ -31,14 +35,21 @@ def due(facts: Facts, history: History, config: Config, *, old: bool) -> bool:
     if gap < CLOSE:
         return False
     return (
-        old or _moving(facts, config) or follow_up(facts, history, config) is not None or gap >= _clock(facts, history)
+        old
+        or _moving(facts, history, config)
+        or follow_up(facts, history, config) is not None
+        or gap >= _clock(facts, history, config)
     )
 
 
-def _moving(facts: Facts, config: Config) -> bool:
-    """A loss halfway to an alarm, or a suspicion."""
-    found = [loss.cusum for loss in (facts.loss, facts.ranking) if loss is not None]
-    return max(found, default=0.0) > config.policy.cusum_h / 2 or bool(facts.suspicion and facts.suspicion.raised)
+def _moving(facts: Facts, history: History, config: Config) -> bool:
+    """A loss halfway to an alarm, or a suspicion that no probe has looked at; each for a while."""
+    seen = [d for d in history.about(facts.champion) if d.probe]
+    if facts.suspicion and facts.suspicion.raised and not (seen and seen[-1].suspected):
+        return True
+    found = [each for each in (facts.loss, facts.ranking) if each and each.cusum > config.policy.cusum_h / 2]
+    since = min((each.since for each in found if each.since is not None), default=None)
+    return since is not None and sum(d.as_of >= since for d in seen) < PATIENT
 
 
 def risen(facts: Facts) -> LossEvidence | None:
@@ -67,9 +78,9 @@ def change(facts: Facts, history: History, config: Config) -> datetime | None:
     return None if answered is None else answered.since
 
 
-def helps(probe: Probe, promised: float) -> bool:
+def helps(probe: Probe, promised: float, config: Config) -> bool:
     """Whether a fresh model was better, beyond its standard error and by an amount that counts."""
-    return probe.gain > max(probe.error, SMALL * abs(promised))
+    return probe.gain > max(config.policy.sure * probe.error, SMALL * abs(promised))
 
 
 def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
@@ -78,29 +89,47 @@ def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
     return probe.learned >= LEARNED and probe.gain + SURE * probe.error < MENDED * risen
 
 
-def too_early(probe: Probe, loss: LossEvidence) -> bool:
+def too_early(probe: Probe, loss: LossEvidence, config: Config) -> bool:
     """Whether a training now would learn nothing of the change, and is no better for other reasons."""
-    return probe.learned == 0 and not helps(probe, loss.promised)
+    return probe.learned == 0 and not helps(probe, loss.promised, config)
 
 
 def lost(facts: Facts, history: History, config: Config) -> float:
-    """Loss that probes since the last settlement found fixable, summed over the ticks between them."""
+    """Loss that probes since the last settlement found fixable, summed over the ticks between them.
+
+    Nothing, as long as probes that met on different ticks do not prove it together.
+    """
     settled = history.last_settled
     found = [d.probe for d in history.about(facts.champion) if d.probe and (settled is None or d.as_of > settled)]
     found += [facts.probe] if facts.probe else []
+    if not _proven(found, config):
+        return 0.0
     total, before = 0.0, settled
     for probe in found:
-        total = max(0.0, total + (probe.gain - 0.5 * probe.error) * _ticks(probe.as_of, before, config))
+        total = max(0.0, total + (probe.gain - 0.5 * probe.error) * min(_ticks(probe.as_of, before, config), LAST))
         before = probe.as_of
     return total
 
 
-def _clock(facts: Facts, history: History) -> int:
+def _proven(probes: Sequence[Probe], config: Config) -> bool:
+    """Whether the newest probes that share no tick, two at least, are together better by ``proof`` standard errors."""
+    if not config.policy.proof:
+        return True
+    apart: list[Probe] = []
+    for probe in reversed(probes):
+        if not apart or _ticks(apart[-1].as_of, probe.as_of, config) >= apart[-1].ticks:
+            apart.append(probe)
+    gains = np.cumsum([probe.gain for probe in apart])
+    errors = np.sqrt(np.cumsum([probe.error**2 for probe in apart]))
+    return bool((gains[1:] > config.policy.proof * errors[1:]).any())
+
+
+def _clock(facts: Facts, history: History, config: Config) -> int:
     """Ticks from one quiet probe to the next."""
     promised = 0.0 if facts.loss is None else facts.loss.promised
     quiet = 0
     for past in reversed([d.probe for d in history.about(facts.champion) if d.probe]):
-        if helps(past, promised):
+        if helps(past, promised, config):
             return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), LAST)
         quiet += 1
     return int(min(FIRST * 2**quiet, LAST))

@@ -60,9 +60,21 @@ def _alias_moved(facts: Facts, _history: History, _config: Config) -> _Answer | 
     return _Answer("ask", (Reason("alias_moved", text),))
 
 
-def _feed_fault(facts: Facts, _history: History, _config: Config) -> _Answer | None:
-    broken = [f for f in facts.faults if f.matters and f.code not in STALE_FAULTS]
-    return _Answer("fix_feed", tuple(Reason("feed_fault", fault(f)) for f in broken)) if broken else None
+def _feed_fault(facts: Facts, history: History, config: Config) -> _Answer | None:
+    broken = [fault(f) for f in facts.faults if f.matters and f.code not in STALE_FAULTS]
+    if not broken:
+        return None
+    found = [f"{broken[0]}{_lasting(facts, history, config)}", *broken[1:]]
+    return _Answer("fix_feed", tuple(Reason("feed_fault", text) for text in found))
+
+
+def _lasting(facts: Facts, history: History, config: Config) -> str:
+    """How long this incident has been open; nothing where it opens now."""
+    held = list(takewhile(lambda d: "feed_fault" in d.codes, reversed(history.decisions)))
+    if not held:
+        return ""
+    ticks = (facts.as_of - held[-1].as_of) // config.schedule.tick + 1
+    return f" (held since {held[-1].as_of:%Y-%m-%d}: {ticks} ticks in a row)"
 
 
 def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
@@ -128,7 +140,7 @@ def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None
     change = fixable.follow_up(facts, history, config)
     if change is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
-    if facts.probe is None or not fixable.helps(facts.probe, facts.loss.promised):
+    if facts.probe is None or not fixable.helps(facts.probe, facts.loss.promised, config):
         return None
     text = f"a change was answered {ago(facts.as_of - change.as_of)}; {twins(facts.probe)}"
     return _train("follow_up", text, facts, history, config)
@@ -142,7 +154,7 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
     if facts.probe is not None and fixable.mends_nothing(facts.probe, loss):
         text = f"{words}; {twins(facts.probe)}: the world got harder, and from now on this is its level"
         return _Answer("keep", (Reason("harder", text), *explained(facts)))
-    if facts.probe is not None and fixable.too_early(facts.probe, loss):
+    if facts.probe is not None and fixable.too_early(facts.probe, loss, config):
         text = f"{words}; {twins(facts.probe)}; a challenger would have to be judged on all that came since the change"
         return _Answer("keep", (Reason("too_early", text), *explained(facts)))
     pays, why = worth(facts, loss, history, config)
@@ -160,7 +172,7 @@ def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
     if facts.probe is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
     lost, limit = fixable.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
-    if lost <= limit or not fixable.helps(facts.probe, facts.loss.promised):
+    if lost <= limit or not fixable.helps(facts.probe, facts.loss.promised, config):
         return None
     text = f"{lost:.4g} lost in sum since the last look at challengers, by probes; a retrain is due from {limit:.4g} on"
     return _train("regret", text, facts, history, config)
@@ -193,7 +205,11 @@ def _age(facts: Facts, history: History, config: Config) -> _Answer | None:
     if settled is None:
         return _train("age", "no challenger was ever judged", facts, history, config)
     text = f"settled {ago(facts.as_of - settled)}, max_age {format_duration(limit)}"
-    if facts.probe is not None and facts.loss is not None and not fixable.helps(facts.probe, facts.loss.promised):
+    if (
+        facts.probe is not None
+        and facts.loss is not None
+        and not fixable.helps(facts.probe, facts.loss.promised, config)
+    ):
         return _Answer("keep", (Reason("nothing_fixable", f"{text}; {twins(facts.probe)}"),))
     return _train("age", text, facts, history, config)
 

@@ -58,11 +58,13 @@ def probed(
     after = None if twins.since is None else twins.fresh.take(twins.fresh.time >= twins.since)
     steps, rows = _size(champion, len(twins.stale), len(twins.fresh))
     met = len(np.unique(twins.met.tick))
+    # rows are drawn anew for each probe, or one draw's luck would add up; by the fraction of the golden section
+    shift = int(twins.met.tick.max()) / 1e6 / 3600 * 0.6180339887498949 % 1.0 if met else 0.0
     if rows < LEAST_ROWS or met < 2:
         return None
-    fresh: dict[bool, Rows] = {False: _drawn(twins.fresh, rows, twins.since)}
+    fresh: dict[bool, Rows] = {False: _drawn(twins.fresh, rows, twins.since, shift)}
     if after is not None and len(after) >= LEAST_ROWS:
-        fresh[True] = _thinned(after, rows)
+        fresh[True] = _thinned(after, rows, shift)
     rate = _rate(champion, family, steps)
 
     def answer(known: Rows) -> np.ndarray:
@@ -71,7 +73,7 @@ def probed(
         done = sum(len(part) for part in fits.advance([handle], steps))
         return fits.score(handle, done)
 
-    stale = answer(_thinned(twins.stale, rows))
+    stale = answer(_thinned(twins.stale, rows, shift))
     gains = {alone: _gains(twins.met, stale, answer(known), loss) for alone, known in fresh.items()}
     found = max(gains.values(), key=lambda each: float(np.mean(each)) if len(each) else -math.inf)
     if len(found) < 2:
@@ -118,26 +120,27 @@ def _rate(champion: Champion, family: Family, steps: int) -> float:
     return min(champion.learning_rate * champion.steps / steps, family.default_range.high)
 
 
-def _thinned(rows: Rows, count: int) -> Rows:
+def _thinned(rows: Rows, count: int, shift: float) -> Rows:
     """So many rows, evenly over time."""
-    return rows.take(np.array(_places(np.ones(len(rows), dtype=bool), count), dtype=np.int64))
+    return rows.take(np.array(_places(np.ones(len(rows), dtype=bool), count, shift), dtype=np.int64))
 
 
-def _drawn(rows: Rows, count: int, since: int | None) -> Rows:
+def _drawn(rows: Rows, count: int, since: int | None, shift: float) -> Rows:
     """So many rows; of the time after a change half of them, or what there is, with as much weight as all before."""
     if since is None:
-        return _thinned(rows, count)
+        return _thinned(rows, count, shift)
     new = rows.time >= since
     wanted = max(count // 2, count - int((~new).sum()))
-    after = _places(new, wanted)
-    return rows.take(np.sort(np.array([*_places(~new, count - len(after)), *after], dtype=np.int64))).emphasised(since)
+    after = _places(new, wanted, shift)
+    both = [*_places(~new, count - len(after), shift), *after]
+    return rows.take(np.sort(np.array(both, dtype=np.int64))).emphasised(since)
 
 
-def _places(which: np.ndarray, count: int) -> list[int]:
-    """Positions of so many of the marked rows, evenly."""
+def _places(which: np.ndarray, count: int, shift: float) -> list[int]:
+    """Positions of so many of the marked rows, evenly; ``shift`` in [0, 1) draws others."""
     found = np.flatnonzero(which)
     if len(found) > count:
-        found = found[np.linspace(0, len(found) - 1, count).round().astype(np.int64)] if count else found[:0]
+        found = found[((np.arange(count) + shift) * (len(found) / max(count, 1))).astype(np.int64)]
     places: list[int] = found.tolist()
     return places
 

@@ -91,7 +91,8 @@ def evidence(
         return None
     losses = [loss for _, loss in series]
     promise = float(np.mean(promised_ticks)) if len(promised_ticks) else promised
-    sd = max(spread(losses, promised_ticks), _SMALLEST_SPREAD * abs(promise), 1e-12)
+    wide = _heavy(promised_ticks) if policy.spread == "wide" else 0.0
+    sd = max(spread(losses, promised_ticks), wide, _SMALLEST_SPREAD * abs(promise), 1e-12)
     level, since = _cusum(series, promise + policy.tolerance * abs(promise) + policy.cusum_k * sd)
     mean, half = _mean_and_half_width(losses)
     extra = math.log(signals) / (2 * max(policy.cusum_k, 0.1))
@@ -129,6 +130,12 @@ def rebased(
     was = float(np.mean(promised_ticks)) if len(promised_ticks) else promised
     moved = tuple(tick + level - was for tick in promised_ticks)
     return tuple(tick for tick in ticks if tick.start >= since), promised + level - was, moved
+
+
+def _heavy(series: Sequence[float]) -> float:
+    """The same by the root mean square, which single odd ticks move: real ticks have longer tails than a normal."""
+    steps = np.diff(np.asarray(series, dtype=np.float64))
+    return math.sqrt(float(np.square(steps).mean()) / 2) if len(steps) > 1 else 0.0
 
 
 def _cusum(series: Sequence[tuple[TickLoss, float]], allowed: float) -> tuple[float, datetime | None]:

@@ -16,6 +16,8 @@ thread. All figures but CPU are the same on every run and machine, those of SGD'
 - ``steps``, ``ms/1,000 rows``: trees (or epochs) of the model that is served, and CPU to score 1,000 rows; medians.
 - ``MB``: peak of one search above what the process held before it.
 
+Ours answer as a search of the product does: of trees the family's fixed rate stays unless the winner leads it; its fit
+is charged to its own row alone. ``half an error``: half the lead is asked; ``bracket's winner``: no fixed rate.
 ``keep``: the rate that grid10 chose at the time before. ``history``: the trials of earlier times are known.
 Needs the extra ``optuna``, and half an hour of one free core; ``--quick`` three minutes.
 """

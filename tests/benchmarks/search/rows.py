@@ -12,8 +12,8 @@ from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.records import Answer, Effort, Family, Fits, FittedModel, Range, SearchOptions, Trial
 from lr_retune.search.bracket import bracket
-from lr_retune.search.choose import chosen as taken
-from lr_retune.search.choose import estimated, together
+from lr_retune.search.choose import answered, inside
+from lr_retune.search.early_stop import fit
 from lr_retune.search.grid import fixed, grid
 from lr_retune.search.race import race
 from tests.benchmarks.search.streams import Episode
@@ -40,7 +40,9 @@ class Row:
     effort: Effort = "balanced"
     answer: Answer = "rate"
     schedules: tuple[str, ...] = ("constant",)
-    ours: bool = False  # the answer is our estimate's; else the lowest loss wins
+    ours: bool = False  # the answer is ours; else the lowest loss wins
+    plain: bool = True  # of ours: the family's fixed rate may answer too
+    errors: float | None = None  # by which the winner must lead it; None: as a search of the product asks
     remembers: bool = False  # what it found at earlier times
 
 
@@ -71,18 +73,21 @@ def rows_of(family: str) -> list[Row]:
             Row("kpass fast", race, effort="fast", ours=True),
             Row("kpass", race, ours=True),
             Row("kpass thorough", race, effort="thorough", ours=True),
+            Row("kpass unless .01 is near", race, ours=True, errors=1.0),
             Row(f"fixed {default:g}", fixed, Range(default, default)),
         ]
         if SCHEDULES != ("constant",):
             more = Row("kpass, schedules", race, schedules=SCHEDULES, ours=True)
             efforts: tuple[Effort, ...] = ("fast", "thorough")
-            rows[5:5] = [more, *(replace(more, name=f"kpass {e}, schedules", effort=e) for e in efforts)]
+            rows[6:6] = [more, *(replace(more, name=f"kpass {e}, schedules", effort=e) for e in efforts)]
         return rows
     return [
         Row("dense (25)", grid, DENSE, 25),
         ten,
         Row("bracket fast", bracket, effort="fast", ours=True),
         Row("bracket", bracket, ours=True),
+        Row("bracket, half an error", bracket, ours=True, errors=0.5),
+        Row("bracket's winner", bracket, ours=True, plain=False),
         Row("bracket thorough", bracket, effort="thorough", ours=True),
         Row("bracket in .01-.3", bracket, GRID[family], ours=True),
         Row("bracket, history", bracket, ours=True, remembers=True),
@@ -103,8 +108,8 @@ def searched(row: Row, episode: Episode, shared: Trained | float, earlier: Seque
     asked, fits = options_for(row, episode, earlier), fits_for(episode, shared)
     began = time.process_time()
     trials = row.strategy(fits, asked)
-    cpu = fits.cpu(time.process_time() - began)
-    members = chosen(row, trials, asked)
+    cpu, work = fits.cpu(time.process_time() - began), fits.work()
+    members = chosen(row, trials, asked, fits, FAMILIES[episode.config.model.family].default_rate)
     if not members:
         raise SystemExit(f"{episode.config.name}, {row.name}: no fit is complete: {[t.note for t, _ in trials]}")
     # a fit that the search has dropped is trained again before it can be served
@@ -112,7 +117,7 @@ def searched(row: Row, episode: Episode, shared: Trained | float, earlier: Seque
     losses = [trial.loss for trial, _ in trials if trial.loss is not None]
     worth = judged(fits, members, episode)
     lowest = min(losses, default=worth[0])
-    found = Found(fits.work(), cpu, float(again), members[0][0].learning_rate, *worth, lowest)
+    found = Found(work, cpu, float(again), members[0][0].learning_rate, *worth, lowest)
     return replace(found, trials=tuple(replace(trial, curve=()) for trial, _ in trials))
 
 
@@ -139,12 +144,17 @@ def fits_for(episode: Episode, shared: Trained | float) -> Lent | Clocked:
     return metered(FAMILIES[episode.config.model.family], episode.data, shared)
 
 
-def chosen(row: Row, trials: Tried, options: SearchOptions) -> Tried:
-    """The trials that make the answer: one, or those whose mean is served; none where no fit is complete."""
-    if row.ours and options.answer == "average":
-        return together(trials)
-    winner = taken(trials, estimated(trials, options)) if row.ours else _lowest(trials)
-    return [winner] if winner is not None else []
+def chosen(row: Row, trials: Tried, options: SearchOptions, fits: Fits, rate: float) -> Tried:
+    """The trials that make the answer: one, or those whose mean is served; none where no fit is complete.
+
+    ``rate`` is the family's fixed one, whose fit is a row of its own and no part of the search's work.
+    """
+    if row.ours:
+        may = row.plain and inside(rate, options.space)
+        plain = fit(fits, rate, len(trials), options, role="fixed") if may else None
+        return answered(trials, plain, options, fits, row.errors)[1]
+    lowest = _lowest(trials)
+    return [] if lowest is None else [lowest]
 
 
 def _lowest(trials: Tried) -> tuple[Trial, int] | None:
