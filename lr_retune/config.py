@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PositiveInt,
     PrivateAttr,
     ValidationError,
     WithJsonSchema,
@@ -350,7 +351,7 @@ class Policy(Section):
     regret: float = Field(default=0.5, gt=0)  # tick-losses that probes must find fixable before they alone retrain
     sure: float = Field(default=2.0, ge=0)  # standard errors by which a fresh model must be better in a probe
     proof: float = Field(default=3.5, ge=0)  # the same of probes on different ticks together, before regret counts
-    follow_ups: tuple[int, ...] = Field(default=(3, 8), strict=False)  # ticks after a change was answered by training
+    follow_ups: tuple[PositiveInt, ...] = Field(default=(3, 8), strict=False)  # ticks after training for a change
     suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
 
     @model_validator(mode="before")
@@ -358,7 +359,8 @@ class Policy(Section):
     def _of_the_profile(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        return {**PROFILES.get(value.get("profile", "careful"), {}), **value}
+        profile = value.get("profile", "careful")
+        return {**(PROFILES.get(profile, {}) if isinstance(profile, str) else {}), **value}
 
 
 class Watch(Section):

@@ -258,7 +258,7 @@ class LossEvidence:
     cusum: float  # in units of spread
     since: datetime | None  # estimated start of the change, where cusum > 0
     alarm: bool  # significant: cusum above h
-    now: float | None = None  # mean loss since the change; None: there is none
+    now: float | None = None  # mean loss since the most likely start of the change; None: there is none
     changed: int = 0  # mature ticks since then
     visible: float | None = None  # smallest rise that shows within 14 ticks at one false alarm in 1,000; share
 
@@ -336,6 +336,16 @@ class Facts:
     ranking: LossEvidence | None = None  # the same for the ranking of rows, where positives are rare
     suspicion: Suspicion | None = None  # None: too few ticks to know what is usual
     probe: Probe | None = None  # None: none was due
+    question: str = ""  # digest of metric, ticks and label: what a loss is a loss of
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A change that a training answers."""
+
+    since: datetime  # its estimated start
+    cut: datetime | None = None  # where train shall begin; None: not at the change
+    rows: int = 0  # that the holdout shall hold, or nothing can be told on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +379,7 @@ class PastDecision:
     level: float | None = None  # mean loss of the ticks since then
     probe: Probe | None = None
     suspected: bool = False  # scores or columns were beyond what they usually do
+    question: str = ""  # of its facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from lr_retune.records import (
     TuneResult,
 )
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import ANSWERS, change
+from lr_retune.watch.fixable import ANSWERS, change, known
 from lr_retune.watch.policy import decide, probe_due
 
 P = ParamSpec("P")
@@ -58,8 +58,10 @@ def watch(
     champion = step(stores.champion, as_of)
     history = step(stores.history, as_of)  # the ledger, cut at as_of: replay sees no future
     facts = step(steps.observe, config, plugins, stores, champion, as_of, history)
-    if policy is decide and probe_due(facts, history, config):  # buys the missing fact: what a retrain would bring
-        facts = replace(facts, probe=step(steps.probe, config, plugins, stores, champion, facts, history))
+    if policy is decide:
+        facts = replace(facts, probe=known(facts, history, config))
+        if probe_due(facts, history, config):  # buys the missing fact: what a retrain would bring
+            facts = replace(facts, probe=step(steps.probe, config, plugins, stores, champion, facts, history))
     decision = policy(facts, history, config)  # pure
     seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
     page = step(steps.drift_page, config, plugins, stores, seen, history)

@@ -26,6 +26,7 @@ from lr_retune.plugins import Group, Plugins, load_family, provider, strategy_of
 from lr_retune.records import (
     TRAINING_ACTIONS,
     Acceptance,
+    Answered,
     Budget,
     Candidate,
     Champion,
@@ -60,7 +61,7 @@ from lr_retune.report.range_plot import range_plot
 from lr_retune.search.ahead import side_by_side
 from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
-from lr_retune.search.follow import follow
+from lr_retune.search.follow import follow, newest
 from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
@@ -109,6 +110,7 @@ def observe(
         loss=None,
         faults=faults,
         alias_moved=_alias_moved(stores),
+        question=config.question,
     )
     if any(fault.matters and fault.code in UNREADABLE for fault in faults):
         return base  # nothing can be scored, and the fault says why
@@ -343,20 +345,30 @@ def probe(
     met = Span(
         mature[-min(ticks_to_meet([t.matured for t in mature], config.policy.min_rows), len(mature))].start, horizon
     )
-    since = change(facts, history, config)
+    ours = champion.family == plugins.family.name  # another family starts anew, and keeps its rows to search by
+    since = change(facts, history, config) if ours else None
     try:
-        fresh, _, _ = spans(feed, config, horizon, None if since is None else (since, None))
+        fresh, _, _ = spans(feed, config, horizon, None if since is None else _answered(config, facts, since))
         met = Span(max(met.start, fresh.end), met.end)
-        stale, known, newest = (
+        stale, known, seen = (
             feed.rows(champion.contract, each, gaps).labelled() for each in (trained.train, fresh, met)
         )
-    except RetuneError:  # files that are gone, or too little history: a look must not fail for it
+        tick, zone = config.schedule.tick, config.schedule.timezone
+        cut = since is not None and shift(since, config.window.min_ticks, tick, zone) <= fresh.end
+        data = _fit_data_of(config, champion.contract, known, seen)
+        taught, begun = (None if time is None else micros(time) for time in (trained.since, since))
+        twins = Twins(stale, known, seen, taught=taught, since=begun, cut=cut)
+        return probed(twins, plugins.family, champion, data, loss_for(config.metric), facts.as_of, seed=config.seed)
+    except RetuneError:  # files that are gone, too little history, one class: a look must not fail for it
         return None
-    tick, zone = config.schedule.tick, config.schedule.timezone
-    cut = since is not None and shift(since, config.window.min_ticks, tick, zone) <= fresh.end
-    data = _fit_data_of(config, champion.contract, known, newest)
-    twins = Twins(stale, known, newest, since=None if since is None else micros(since), cut=cut)
-    return probed(twins, plugins.family, champion, data, loss_for(config.metric), facts.as_of, seed=config.seed)
+
+
+def _answered(config: Config, facts: Facts, since: datetime, cut: datetime | None = None) -> Answered:
+    """The change, with as many rows to judge on as the gates ask for, and a tenth more."""
+    rows = config.gates.min_rows
+    if facts.positives is not None:
+        rows = max(rows, config.gates.min_positives * facts.matured_rows // max(facts.positives, 1))
+    return Answered(since, cut, rows + rows // 10)
 
 
 def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, history: History) -> bytes | None:
@@ -400,7 +412,9 @@ def plan(
     if seen is None:
         return freeze(feed, config)
     cut = None if seen.facts.probe is None else seen.facts.probe.cut
-    answered = None if since is None or seen.decision.action != "refit" else (since, cut)
+    ours = seen.champion.family == plugins.family.name  # another family cannot go on from the champion's steps
+    answers = ours and since is not None and seen.decision.action == "refit"
+    answered = _answered(config, seen.facts, since, cut) if answers and since is not None else None
     return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted, answered)
 
 
@@ -415,7 +429,9 @@ def tune(
     *,
     alone: bool = False,
 ) -> TuneResult:
-    """Search (or refit) on train and valid; the control arm and the fixed rate always run.
+    """Search (or refit) on train and valid; the control arm and the fixed rate run beside it.
+
+    Where a refit answers a change there is no valid, and the control arm is all there is: nothing could be chosen by.
 
     ``seen`` is None for a first model: there is no old rate, and the search alone decides. So it does ``alone``,
     where not even the fixed rate may take its place.
@@ -426,7 +442,7 @@ def tune(
     data = _fit_data(config, feed, plan, gaps)
     old = None if seen is None or alone else _old(config, plugins, plan, seen.champion, past, gaps)
     refit = seen is not None and seen.decision.action == "refit"
-    options = _options(config, plugins, data.valid, past)
+    options = _options(config, plugins, data.valid if len(data.valid) else newest(data.train), past)
     journal = stores.journal(plan, refit, past, None if old is None else (old.learning_rate, old.schedule))
     options = replace(options, recall=journal.recall, remember=journal.remember)
     if config.search.dask is not None:

@@ -28,6 +28,7 @@ from lr_retune.search.live import Live
 from lr_retune.stores.journal import Journal
 from lr_retune.stores.promotion import Stores
 from lr_retune.testing import ToyFits
+from lr_retune.watch.baselines import always_search
 from tests.worlds import day, world
 
 NOISY = {"bagging_fraction": 0.5, "bagging_freq": 1, "num_leaves": 4}
@@ -294,7 +295,7 @@ def test_an_average_is_promoted_served_and_refitted(tmp_path: Path) -> None:
         np.testing.assert_allclose(served.predict(rows), golden["scores"], rtol=1e-12)
     finally:
         mlflow.set_tracking_uri(None)
-    found = retune(config, stores, day(106))
+    found = retune(config, stores, day(106), policy=always_search)
     assert found.result is not None
     assert found.result.control is not None
     assert found.result.control.schedule == champion.schedule
@@ -533,7 +534,7 @@ def test_a_champion_of_another_family_lends_no_rate(tmp_path: Path) -> None:
     )
     stores = Stores.in_memory(linear)
     bootstrap(linear, stores, day(100))
-    found = retune(config, stores, day(106)).result
+    found = retune(config, stores, day(106), policy=always_search).result
     assert found is not None
     assert found.control is not None
     assert found.control.learning_rate == 0.05

@@ -70,7 +70,7 @@ HELD = {"paused_until": NOW + 5 * DAY, "paused_by": "ann", "paused_why": "releas
     ("seen", "past", "action", "codes"),
     [
         (facts(0.2, alarm=True), RECENT, "keep", ("paused", "loss_rose")),
-        (facts(0.2, alarm=True), History(), "keep", ("paused", "loss_rose", "search_age")),
+        (facts(0.2, alarm=True), History(), "keep", ("paused", "loss_rose")),
         (facts(), RECENT, "keep", ("paused", "as_promised")),
         (facts(faults=(BROKEN,)), RECENT, "fix_feed", ("feed_fault", "paused")),
         (facts(faults=(STALE,)), RECENT, "fix_feed", ("stale", "paused")),

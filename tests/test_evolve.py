@@ -20,7 +20,7 @@ from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.baselines import always
 from tests.conftest import Answer
-from tests.worlds import day, rows, world, write
+from tests.worlds import AGE_TRAINS, day, rows, world, write
 
 BORN, CHANGED, NOW = 110, 130, 150
 
@@ -47,7 +47,7 @@ def ledger(folder: Path) -> list[Entry]:
 @pytest.fixture
 def born(tmp_path: Path, cli: Callable[..., Answer]) -> Callable[..., Answer]:
     """A first champion, and commands about it."""
-    path = world(tmp_path, days=200)
+    path = world(tmp_path, days=200, more=AGE_TRAINS)
     path.write_text(path.read_text().replace('path = "rows.parquet"', 'path = "rows"'))
     changed(tmp_path, lambda late: None)
 

@@ -13,7 +13,7 @@ import pytest
 from lr_retune.config import load_config
 from lr_retune.stores.promotion import Stores
 from tests.conftest import Answer
-from tests.worlds import day, rows, world, write
+from tests.worlds import AGE_TRAINS, day, rows, world, write
 
 Cli = Callable[..., Answer]
 Columns = dict[str, Any]
@@ -172,7 +172,7 @@ def test_values_that_no_feed_should_hold_block_where_they_matter(
 
 @pytest.mark.fault("A2")
 def test_a_model_learns_from_wild_values_without_ever_seeing_infinity(cli: Cli, tmp_path: Path) -> None:
-    path, c = world(tmp_path), columns()
+    path, c = world(tmp_path, more=AGE_TRAINS), columns()
     values, chance = np.array(c["a"]), np.random.default_rng(1)
     for wild in (np.nan, np.inf, -np.inf, 1e308, 5e-324):
         values[chance.uniform(size=ROWS) < 0.03] = wild
@@ -305,7 +305,7 @@ def test_a_file_delivered_twice_blocks(cli: Cli, home: Path) -> None:
 
 @pytest.mark.fault("A8")
 def test_the_same_event_in_train_and_holdout_is_a_leak(cli: Cli, tmp_path: Path) -> None:
-    path, c = world(tmp_path, more="[policy]\nprobe = false"), columns()
+    path, c = world(tmp_path, more=AGE_TRAINS), columns()
     path.write_text(path.read_text().replace('label = "y"', 'label = "y"\nid = "event"'), encoding="utf-8")
     events = [f"e{i}" for i in range(ROWS)]
     write(tmp_path, c | {"event": [*events[:5500], events[2000], *events[5501:]]})

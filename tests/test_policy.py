@@ -52,11 +52,11 @@ BINARY = config(task="binary", metric={"name": "log_loss"})
 MONEY = {"retrain": 10.0, "loss_1pct_per_day": 1.0}
 
 
-def facts(rise: float = 0.0, *, alarm: bool = False, **changes: Any) -> Facts:
+def facts(rise: float = 0.0, *, alarm: bool = False, since: datetime = SINCE, **changes: Any) -> Facts:
     """Ten ticks since the change, their loss ``rise`` above a promise of 1."""
     ticks = tuple(TickLoss(SINCE + i * DAY, SINCE + (i + 1) * DAY, 50, 50, 1.0 + rise) for i in range(10))
     level = 1.0 + rise
-    loss = LossEvidence(level, level - 0.1, level + 0.1, 1.0, 0.05, 7.1 if alarm else 1.2, SINCE, alarm, level, 10)
+    loss = LossEvidence(level, level - 0.1, level + 0.1, 1.0, 0.05, 7.1 if alarm else 1.2, since, alarm, level, 10)
     return replace(Facts(NOW, "c" * 64, NOW, 500, 500, None, ticks, loss), **changes)
 
 
@@ -96,6 +96,8 @@ decided = pytest.mark.parametrize(
         (facts(0.2, alarm=True), settled(3, "promoted"), {}, "refit", ("loss_rose",)),
         (facts(0.2, alarm=True), settled(3), {}, "keep", ("cooldown",)),  # a challenger that failed doubles the wait
         (facts(0.2, alarm=True), settled(6), {}, "refit", ("loss_rose",)),
+        (facts(0.2, alarm=True, since=NOW - 3 * DAY), settled(3.5), {}, "refit", ("loss_rose",)),  # another change
+        (facts(0.2, alarm=True, since=NOW - 3 * DAY), settled(2.5), {}, "keep", ("cooldown",)),
         (facts(0.2, alarm=True, matured_rows=199), settled(20), {}, "keep", ("too_few_rows",)),
         (facts(0.2, alarm=True, matured_rows=0), settled(30), {}, "refit", ("age",)),
         (facts(0.2, alarm=True, faults=(BROKEN,)), settled(40), {}, "fix_feed", ("feed_fault",)),
@@ -125,7 +127,7 @@ def test_the_wait_doubles_with_each_challenger_in_a_row_that_did_not_pass_up_to_
             for i, outcome in enumerate(outcomes)  # newest first
         ]
         history = History(tuple(past[::-1]), NOW - timedelta(days=300))
-        return decide(facts(0.2, alarm=True), history, config()).reasons[0].code == "cooldown"
+        return decide(facts(0.2, alarm=True, since=NOW - 100 * DAY), history, config()).reasons[0].code == "cooldown"
 
     for missed, wait in ((0, 3), (1, 6), (2, 12), (3, 24), (4, 30), (9, 30)):
         outcomes: list[Outcome] = ["inconclusive"] * missed + ["promoted", "rejected"]
@@ -200,7 +202,8 @@ def probed_before(*gains: float, every: int = 2) -> History:
 
 LATE = NOW - 28 * DAY
 MENDS = probe(0.01, 0.001)  # too little a tick to have cost much in a month
-SUSPECT = Suspicion((Signal("temp", 0.62, (0.05, 0.21), 0.3, 3, raised=True, importance=0.41),), 0.2)
+MOVED = Signal("temp", 0.62, (0.05, 0.21), 0.3, 3, raised=True, importance=0.41)
+SUSPECT = Suspicion((Signal("estimated_loss", 0.2, (-0.05, 0.05), 0.1, 3, raised=True), MOVED), 0.2)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,9 @@ SUSPECT = Suspicion((Signal("temp", 0.62, (0.05, 0.21), 0.3, 3, raised=True, imp
         (facts(0.2, alarm=True, probe=probe(0.01)), RECENT, {}, "keep", ("harder",)),
         (facts(0.2, alarm=True, probe=probe(0.01, learned=3)), RECENT, {}, "refit", ("loss_rose", "fixable")),
         (facts(0.2, alarm=True, probe=probe(0.0, learned=0)), RECENT, {}, "keep", ("too_early",)),
+        (facts(0.2, alarm=True, probe=probe(0.06, learned=0)), RECENT, {}, "keep", ("too_early",)),
         (facts(0.2, alarm=True, probe=probe(0.1, learned=0)), RECENT, {}, "refit", ("loss_rose", "fixable")),
+        (facts(0.2, alarm=True, probe=probe(-0.05, 0.01, learned=3)), RECENT, {}, "keep", ("too_early",)),
         (facts(probe=probe(0.0)), settled(31), {}, "keep", ("nothing_fixable",)),
         (facts(probe=MENDS), settled(31), {}, "refit", ("age", "fixable")),
         (facts(), settled(31), {"policy": {"probe": False}}, "refit", ("age",)),
@@ -224,6 +229,7 @@ SUSPECT = Suspicion((Signal("temp", 0.62, (0.05, 0.21), 0.3, 3, raised=True, imp
         (facts(probe=probe(0.1)), answered(3, outcome="rejected"), {}, "refit", ("follow_up",)),
         (facts(suspicion=SUSPECT, horizon=LATE), RECENT, {}, "refit", ("suspicion_alone", "explained")),
         (facts(suspicion=SUSPECT), RECENT, {}, "keep", ("as_promised",)),
+        (facts(suspicion=replace(SUSPECT, signals=(MOVED,)), horizon=LATE), RECENT, {}, "keep", ("as_promised",)),
         (facts(suspicion=replace(SUSPECT, estimated=0.02), horizon=LATE), RECENT, {}, "keep", ("as_promised",)),
         (facts(ranking=facts(0.2, alarm=True).loss), RECENT, {}, "refit", ("ranking_fell",)),
     ],

@@ -64,7 +64,7 @@ def server() -> Iterator[None]:
 def born(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A world with a champion that is 40 days old at day 160: age asks for a refit."""
     folder = tmp_path_factory.mktemp("born")
-    config = load_config(worlds.world(folder))
+    config = load_config(worlds.world(folder, more=worlds.AGE_TRAINS))
     main_path.bootstrap(config, Stores.open(config), worlds.day(120))
     return folder
 

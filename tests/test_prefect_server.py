@@ -128,7 +128,7 @@ def present(folder: Path, name: str) -> Path:
     columns["ts"] = [time + ahead for time in columns["ts"]]
     worlds.write(folder, columns)
     path = folder / "retune.toml"
-    text = worlds.CONFIG.format(task="regression", metric="mae", clock="", more="")
+    text = worlds.CONFIG.format(task="regression", metric="mae", clock="", more=worlds.AGE_TRAINS)
     path.write_text(text.replace('"demo"', f'"{name}"', 1), encoding="utf-8")
     config = load_config(path)
     bootstrap(config, Stores.open(config), now - timedelta(days=40))
@@ -201,7 +201,7 @@ def test_a_run_killed_with_its_worker_is_ended_and_the_next_one_gets_its_slot(
     path = present(tmp_path, "killed")
     slow = path.with_name("slow.toml")  # the same model, with a search that takes minutes
     text = path.read_text().replace("points = 3", "points = 900").replace("patience = 20", "patience = 400")
-    slow.write_text(text + '\n[policy]\nmax_search_age = "30d"\n', encoding="utf-8")
+    slow.write_text(text.replace("[policy]", '[policy]\nmax_search_age = "30d"'), encoding="utf-8")
     register(load_config(path), path, pool=rig.pool, cron="0 6 1 1 *")
     at = right_now().replace(microsecond=0)
 

@@ -14,7 +14,7 @@ from lr_retune.data.spans import plan_spans, spans_after_change
 from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.metrics import curve_loss_for, loss_for
-from lr_retune.records import Champion, Contract, Family, FitData, Probe, Rows, SearchOptions, Span, at, micros
+from lr_retune.records import Answered, Champion, Contract, Family, FitData, Probe, Rows, SearchOptions, Span, at, micros
 from lr_retune.retune import bootstrap, retune, watch
 from lr_retune.search.arm import Named
 from lr_retune.search.follow import follow
@@ -113,14 +113,14 @@ def test_right_after_a_change_only_a_short_holdout_is_kept_from_learning(tmp_pat
     since = START + 90 * DAY
     for days, held in ((5, 7), (21, 7), (30, 10), (60, 14)):  # a third of the time since then, the usual 14 at most
         horizon = since + days * DAY
-        train, valid, holdout = spans_after_change(config, horizon, START, since)
+        train, valid, holdout = spans_after_change(config, horizon, START, Answered(since))
         assert (holdout.end, (holdout.end - holdout.start) // DAY) == (horizon, held)
         assert train.end == valid.start == valid.end == holdout.start
         assert train.start == plan_spans(config, train.end + 28 * DAY, START)[0].start
     horizon = since + 60 * DAY
-    assert spans_after_change(config, horizon, START, since, since)[0].start == since
+    assert spans_after_change(config, horizon, START, Answered(since, since))[0].start == since
     assert (
-        spans_after_change(config, since + 15 * DAY, START, since, since)[0].start < since
+        spans_after_change(config, since + 15 * DAY, START, Answered(since, since))[0].start < since
     )  # under min_ticks would be left
 
 

@@ -376,7 +376,9 @@ def test_a_race_that_was_killed_ends_as_it_would_have_and_trains_no_finished_tri
 def test_a_race_that_is_known_whole_trains_only_what_is_served_again() -> None:
     data, known = toy_data(), {}
     limits = replace(
-        options(), loss=lambda s: data.curve_loss(data.valid.y, s), remember=lambda t: known.update({t.number: t})
+        options(steps_are_served=False),
+        loss=lambda s: data.curve_loss(data.valid.y, s),
+        remember=lambda t: known.update({t.number: t}),
     )
     first = run(SGD({}, 1), data, limits, strategy=race, old=None, user_range=None)
     limits = replace(limits, recall=lambda number, *_: known.get(number), remember=lambda _trial: None)

@@ -34,6 +34,8 @@ points = 2
 {rates}
 [watch]
 drift = "native"
+[policy]
+probe = false
 """
 TREES = 'family = "lightgbm"\nparams = { num_leaves = 15 }'
 LINE = 'family = "sgd"'

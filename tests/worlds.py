@@ -51,6 +51,8 @@ min_rows = 200
 {more}
 """
 
+AGE_TRAINS = "[policy]\nprobe = false"  # a champion of some age is retrained, whatever a probe would say
+
 # the least that is a configuration
 GOOD = """\
 config_version = 1

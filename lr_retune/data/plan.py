@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from lr_retune.config import Config
 from lr_retune.data.feed import Feed, Kind, between, rows_digest
 from lr_retune.data.spans import plan_spans, spans_after_change
+from lr_retune.data.ticks import edges, shift
 from lr_retune.errors import DataError
-from lr_retune.records import Acceptance, Contract, Plan, Rows, Span, iso
+from lr_retune.records import Acceptance, Answered, Contract, Plan, Rows, Span, at, iso
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ def freeze(
     previous: Contract | None = None,
     missing: Collection[str] = (),
     accepted: Acceptance | None = None,
-    change: tuple[datetime, datetime | None] | None = None,
+    change: Answered | None = None,
 ) -> Plan:
     """Spans up to the label horizon, the contract learned on train, and a digest of all rows.
 
@@ -36,7 +37,7 @@ def freeze(
     accepted
         The columns to learn instead of those of ``previous``.
     change
-        A change that is to be answered: its estimated start, and where train shall begin; see `spans_after_change`.
+        A change that is to be answered; see `spans_after_change`.
 
     Raises
     ------
@@ -67,24 +68,31 @@ def freeze(
         for name in ("train", "holdout"):
             _demand_both_classes(name, named[name], parts[name])
     digest = rows_digest(list(parts.values()))
-    since = None if change is None or change[0] <= train.start else change[0]
+    since = None if change is None or change.since <= train.start else change.since
     return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest, since)
 
 
-def spans(
-    feed: Feed, config: Config, horizon: datetime, change: tuple[datetime, datetime | None] | None = None
-) -> tuple[Span, Span, Span]:
+def spans(feed: Feed, config: Config, horizon: datetime, change: Answered | None = None) -> tuple[Span, Span, Span]:
     """Train, valid and holdout as a training at this horizon would have them."""
 
-    def cut(first: datetime | None) -> tuple[Span, Span, Span]:
-        return (
-            plan_spans(config, horizon, first)
-            if change is None
-            else spans_after_change(config, horizon, first, *change)
-        )
+    def cut(first: datetime | None, held: int = 0) -> tuple[Span, Span, Span]:
+        if change is None:
+            return plan_spans(config, horizon, first)
+        return spans_after_change(config, horizon, first, change, held)
 
-    uncut, _, _ = cut(None)  # rows before it change nothing, and there may be very many
-    return cut(feed.first(uncut.start))
+    uncut, _, holdout = cut(None)  # rows before it change nothing, and there may be very many
+    held = 0 if change is None else _ticks_of(feed, config, holdout, change.rows)
+    return cut(feed.first(uncut.start), held)
+
+
+def _ticks_of(feed: Feed, config: Config, holdout: Span, rows: int) -> int:
+    """Ticks before the holdout's end that hold so many rows, up to ``[window] holdout``; 0 where it holds them."""
+    if feed.holds(holdout.start, holdout.end, rows):
+        return 0
+    tick, zone, most = config.schedule.tick, config.schedule.timezone, config.ticks(config.window.holdout)
+    starts = edges(shift(holdout.end, -most, tick, zone), holdout.end, tick, zone)
+    times = feed.times(at(int(starts[0])), holdout.end)
+    return next((n for n in range(1, most) if (times >= starts[-1 - n]).sum() >= rows), most)
 
 
 def _kinds(feed: Feed, previous: Contract | None, accepted: Acceptance | None) -> dict[str, Kind]:

@@ -171,7 +171,7 @@ def _out_of_range(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Fin
     hits = int(outside(column, known).sum())
     usual = max(_OUTSIDE, 2 / max(seen.contract.rows, 1))
     if hits > _RANGE_SHARE * len(known) and _beyond_chance(hits, len(known), usual):
-        earlier = columns.numbers(seen.before(column.name))
+        earlier = columns.legible(seen.before(column.name))
         if not outside(column, np.concatenate([earlier[np.isfinite(earlier)], known]))[-len(known) :].any():
             return  # the spans before it climbed there step by step
         what = f"is far outside {low:.4g} to {high:.4g} in {hits / len(known):.1%} of the rows"
@@ -226,7 +226,7 @@ def _constant(seen: Seen, column: Column, known: np.ndarray) -> Iterator[Finding
     low, high = _bounds(column)
     if low == high or len(known) < seen.config.policy.min_rows or (known != known[0]).any():
         return
-    earlier = columns.numbers(seen.before(column.name))
+    earlier = columns.legible(seen.before(column.name))
     if not _stood_still(earlier, len(known)):
         what = f"is {known[0]:.4g} in all {len(known):,} rows"
         yield "constant", what, "look whether the feed still fills it", len(earlier) >= len(known)

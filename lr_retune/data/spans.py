@@ -7,23 +7,24 @@ from datetime import datetime
 from lr_retune.config import Config
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
-from lr_retune.records import Span, iso
+from lr_retune.records import Answered, Span, iso
 
 LEAST_HELD = 7  # ticks of a holdout right after a change
 HELD = 3  # one of so many ticks since the change is held out
 
 
 def spans_after_change(
-    config: Config, horizon: datetime, first: datetime | None, since: datetime, cut: datetime | None = None
+    config: Config, horizon: datetime, first: datetime | None, change: Answered, held: int = 0
 ) -> tuple[Span, Span, Span]:
     """Train up to a short holdout, and no valid: right after a change the newest rows are needed to learn from.
 
     Parameters
     ----------
-    since
-        Estimated start of the change; a third of the ticks since then are held out, seven at least.
-    cut
-        Where train begins, if it keeps ``[window] min_ticks`` ticks.
+    change
+        A third of the ticks since its start are held out, seven at least; train begins at its cut, if it keeps
+        ``[window] min_ticks`` ticks.
+    held
+        Ticks that the holdout takes at least, where it needs them to hold enough rows.
 
     Raises
     ------
@@ -31,12 +32,12 @@ def spans_after_change(
         As `plan_spans`.
     """
     most, least = config.ticks(config.window.holdout), max(LEAST_HELD, config.gates.min_ticks)
-    held = min(most, max(least, _count(config, since, horizon) // HELD))
+    held = min(most, max(least, held, _count(config, change.since, horizon) // HELD))
     holdout = _before(config, horizon, held)
     end = _back(config, holdout.start, config.embargo_ticks)
     start = _first(config, _back(config, end, config.ticks(config.window.train)), first)
-    if cut is not None and _count(config, cut, end) >= config.window.min_ticks:
-        start = max(start, cut)
+    if change.cut is not None and _count(config, change.cut, end) >= config.window.min_ticks:
+        start = max(start, change.cut)
     if _count(config, start, end) < config.window.min_ticks:
         raise _too_short(config, horizon, start if first is None else first)
     return Span(start, end), Span(end, end), holdout

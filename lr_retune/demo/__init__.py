@@ -120,8 +120,9 @@ def ending(
     )
     champion, toml = stores.champion(at), folder / "retune.toml"
     here = "" if shutil.which("lr-retune") else f"{os.path.relpath(Path(sys.executable).parent)}/"
+    why = f"explain {decisions[-1]['id']}" if decisions else "history"
     commands = {
-        "why": f"{here}lr-retune explain {decisions[-1]['id']} -c {toml}",
+        "why": f"{here}lr-retune {why} -c {toml}",
         "gate": f"{here}lr-retune gate --version {champion.version} -c {toml}",
         "undo": f"{here}lr-retune rollback -c {toml}",
         "look": f"{here}mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}",

@@ -221,10 +221,8 @@ def _of_the_change(story: World, after: list[Looked]) -> list[str]:
     judged = [now for now in after if now.at >= alarms[0].at and now.report.judgement is not None]
     return [
         f"Card testing: noticed {days} days after it began; its labels alone take up to {LATEST} days.",
-        f"Challengers since then: {'; '.join(map(_outcome, judged)) or 'none'}. An early one cannot help "
-        "much: train ends where valid and holdout begin, before the change.",
-        "Where an early one passes, its promise is measured on changed days, so the loss is no longer above it; "
-        "the next full step comes as more changed days reach train, or with [policy] max_age.",
+        f"Challengers since then: {'; '.join(map(_outcome, judged)) or 'none'}. One that answers a change learns from "
+        "the first days after it and is judged on the later ones; later probes ask whether more of them would help.",
     ]
 
 

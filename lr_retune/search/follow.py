@@ -24,12 +24,12 @@ def follow(family: Family, data: FitData, options: SearchOptions, old: Named, st
         Its valid rows are empty; the newest of train stand in where a loss is told, and nothing is chosen by it.
     steps, rows
         Of the champion. Where steps are served, as trees are, more rows bear more of them in proportion; else fewer
-        rows need more passes. Between half and twice as many are taken.
+        rows need more passes. Between half and twice as many are taken, and no more than ``options.max_steps``.
     """
     ratio = len(data.train) / max(rows, 1)
     ratio = min(max(ratio if family.steps_are_served else 1 / max(ratio, 1e-9), 1 / MOST), MOST)
-    count = max(1, round(steps / len(old.parts) * ratio))
-    fits = Live(family.start(replace(data, valid=_newest(data.train)), seed=options.seed))
+    count = min(max(1, round(steps / len(old.parts) * ratio)), options.max_steps)
+    fits = Live(family.start(replace(data, valid=newest(data.train)), seed=options.seed))
     found = [_fitted(fits, part, number, count, options) for number, part in enumerate(old.parts)]
     arm = averaged(fits, found, len(found), options) if len(found) > 1 else Arm(found[0][0], (found[0],))
     work = sum((trial.cost for trial, _ in found), Cost())
@@ -53,5 +53,6 @@ def _fitted(fits: Live, name: tuple[float, str], number: int, steps: int, option
     return Trial(number, "control", *name, loss, len(curve), "complete", curve, cost, note), handle
 
 
-def _newest(train: Rows) -> Rows:
+def newest(train: Rows) -> Rows:
+    """The rows on which a loss is told where none are held back."""
     return train.take(np.arange(len(train) - max(1, round(NEWEST * len(train))), len(train)))

@@ -219,13 +219,16 @@ class Chronicle:
 
 def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a decision was about, as far as later ones ask."""
-    facts, loss = record["facts"], record["facts"]["loss"] or {}
-    probe, since = facts.get("probe"), loss.get("since")
+    facts = record["facts"]
+    loss, ranking = facts["loss"] or {}, facts.get("ranking") or {}
+    rose = ranking if ranking.get("alarm") and not loss.get("alarm") else loss
+    probe, since = facts.get("probe"), rose.get("since")
     return {
         "champion": facts["champion"],
         "since": None if since is None else datetime.fromisoformat(since),
         "level": loss.get("now"),
         "probe": None if probe is None else probe_from(probe),
+        "question": facts.get("question", ""),
         "suspected": any(signal["raised"] for signal in (facts.get("suspicion") or {}).get("signals", ())),
     }
 

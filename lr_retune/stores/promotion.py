@@ -32,6 +32,7 @@ from lr_retune.records import (
     Judgement,
     Outcome,
     Past,
+    PastDecision,
     Plan,
     Report,
     TuneResult,
@@ -137,6 +138,7 @@ class Stores:
     def history(self, as_of: datetime) -> History:
         """What was decided strictly before ``as_of``."""
         found = self._chronicle.history(as_of)
+        found = replace(found, decisions=tuple(_comparable(d, self.config.question) for d in found.decisions))
         accepted = self.accepted(as_of) if self._chronicle.moves else None
         return replace(found, accepted=accepted.as_of) if accepted is not None and accepted.waived else found
 
@@ -605,6 +607,13 @@ def models_folder(config: Config) -> Path:
         file = Path(str(url.database))
         return file.with_name(f"{file.stem}_models")
     return config.root / "lr_retune_models"
+
+
+def _comparable(decision: PastDecision, question: str) -> PastDecision:
+    """Without figures in units of another metric, calendar or label; ledgers from before did not say which."""
+    if decision.question in ("", question):
+        return decision
+    return replace(decision, since=None, level=None, probe=None)
 
 
 def _drift(page: bytes | None) -> dict[str, bytes | str]:

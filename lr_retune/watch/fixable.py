@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from lr_retune.config import Config
-from lr_retune.records import JUDGED, TRAINING_ACTIONS, Facts, History, LossEvidence, PastDecision, Probe
+from lr_retune.records import JUDGED, Facts, History, LossEvidence, PastDecision, Probe
 from lr_retune.watch.worth import current
 
 CHANGES = frozenset({"loss_rose", "ranking_fell", "regret", "suspicion_alone", "contract_changed"})
@@ -44,7 +44,7 @@ def due(facts: Facts, history: History, config: Config, *, old: bool) -> bool:
 
 def _moving(facts: Facts, history: History, config: Config) -> bool:
     """A loss halfway to an alarm, or a suspicion that no probe has looked at; each for a while."""
-    seen = [d for d in history.about(facts.champion) if d.probe]
+    seen = _probed(facts, history)
     if facts.suspicion and facts.suspicion.raised and not (seen and seen[-1].suspected):
         return True
     found = [each for each in (facts.loss, facts.ranking) if each and each.cusum > config.policy.cusum_h / 2]
@@ -63,11 +63,31 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
     if found is None:
         return None
     marks = [found.as_of + n * config.schedule.tick for n in config.policy.follow_ups]
+    if found.since is not None and facts.horizon is not None:
+        marks.append(found.since + _alone(config) * config.schedule.tick + (facts.as_of - facts.horizon))
     reached = max((mark for mark in marks if mark <= facts.as_of), default=None)
     if reached is None:
         return None
-    looked = any(d.as_of >= reached and (d.probe or d.action in TRAINING_ACTIONS) for d in history.decisions)
-    return None if looked else found
+    trained = any(d.as_of >= reached and d.outcome in JUDGED for d in history.decisions)
+    looked = any(d.as_of >= reached and d.probe != facts.probe for d in _probed(facts, history))
+    return None if trained or looked else found
+
+
+def _alone(config: Config) -> int:
+    """Ticks after which a change can be trained on alone: a third of them, seven at least, are held out."""
+    least = config.window.min_ticks
+    return max(least + 7, -(-3 * least // 2))
+
+
+def known(facts: Facts, history: History, config: Config) -> Probe | None:
+    """The champion's newest probe, where it is of this very tick: a second look at the same rows has it too."""
+    last = next((d.probe for d in reversed(_probed(facts, history))), None)
+    return last if last is not None and _ticks(facts.as_of, last.as_of, config) < CLOSE else None
+
+
+def _probed(facts: Facts, history: History) -> list[PastDecision]:
+    """Decisions about this champion that made a probe, not those that had it from an earlier look."""
+    return [d for d in history.about(facts.champion) if d.probe and d.probe.as_of == d.as_of]
 
 
 def change(facts: Facts, history: History, config: Config) -> datetime | None:
@@ -85,13 +105,18 @@ def helps(probe: Probe, promised: float, config: Config) -> bool:
 
 def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
     """Whether a fresh model that knows the change is about as bad: the world got harder."""
-    risen = current(loss) - loss.promised
-    return probe.learned >= LEARNED and probe.gain + SURE * probe.error < MENDED * risen
+    return probe.learned >= LEARNED and probe.gain + SURE * probe.error < _mended(loss)
 
 
-def too_early(probe: Probe, loss: LossEvidence, config: Config) -> bool:
-    """Whether a training now would learn nothing of the change, and is no better for other reasons."""
-    return probe.learned == 0 and not helps(probe, loss.promised, config)
+def too_early(probe: Probe, loss: LossEvidence) -> bool:
+    """Whether a training now would learn too little of the change: nothing at all, or what makes it worse."""
+    if not probe.learned:
+        return probe.gain - SURE * probe.error < _mended(loss)
+    return probe.learned < LEARNED and probe.gain + probe.error < 0
+
+
+def _mended(loss: LossEvidence) -> float:
+    return MENDED * (current(loss) - loss.promised)
 
 
 def lost(facts: Facts, history: History, config: Config) -> float:
@@ -100,8 +125,8 @@ def lost(facts: Facts, history: History, config: Config) -> float:
     Nothing, as long as probes that met on different ticks do not prove it together.
     """
     settled = history.last_settled
-    found = [d.probe for d in history.about(facts.champion) if d.probe and (settled is None or d.as_of > settled)]
-    found += [facts.probe] if facts.probe else []
+    found = [d.probe for d in _probed(facts, history) if d.probe and (settled is None or d.as_of > settled)]
+    found += [facts.probe] if facts.probe and facts.probe not in found else []
     if not _proven(found, config):
         return 0.0
     total, before = 0.0, settled
@@ -128,7 +153,7 @@ def _clock(facts: Facts, history: History, config: Config) -> int:
     """Ticks from one quiet probe to the next."""
     promised = 0.0 if facts.loss is None else facts.loss.promised
     quiet = 0
-    for past in reversed([d.probe for d in history.about(facts.champion) if d.probe]):
+    for past in reversed([d.probe for d in _probed(facts, history) if d.probe]):
         if helps(past, promised, config):
             return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), LAST)
         quiet += 1
@@ -136,7 +161,7 @@ def _clock(facts: Facts, history: History, config: Config) -> int:
 
 
 def _last_probe(facts: Facts, history: History) -> datetime | None:
-    probes = [d.as_of for d in history.about(facts.champion) if d.probe]
+    probes = [d.as_of for d in _probed(facts, history)]
     return max([*probes, *([history.last_settled] if history.last_settled else [])], default=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from lr_retune.records import Action, Decision, Facts, History, LossEvidence, Re
 from lr_retune.watch import fixable
 from lr_retune.watch.kind import kind
 from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, told, twins
-from lr_retune.watch.worth import rise, worth
+from lr_retune.watch.worth import repays, rise, worth
 
 _SUSPECT = 0.5  # of the champion's importance lies in drifted columns
 _ESTIMATED = 0.1  # rise of the loss by calibrated scores, from which suspicion alone may act
@@ -116,13 +117,22 @@ def _too_few_rows(facts: Facts, _history: History, config: Config) -> _Answer | 
 def _cooldown(facts: Facts, history: History, config: Config) -> _Answer | None:
     """Wait after a judged challenger; twice as long after each one in a row that was not promoted."""
     settled, base = history.last_settled, config.policy.cooldown * config.schedule.tick
-    missed = _missed(history)
+    missed = 0 if _new(facts, settled) else _missed(history)
     wait = max(base, min(base * 2**missed, config.policy.max_age))  # age speaks before a long wait does
     if settled is None or facts.as_of - settled >= wait:
         return None
     again = f" after {missed} in a row that did not pass" if missed else ""
     text = f"settled {ago(facts.as_of - settled)}, cooldown {format_duration(wait)}{again}"
     return _Answer("keep", (Reason("cooldown", text),))
+
+
+def _new(facts: Facts, settled: datetime | None) -> bool:
+    """Whether the loss rose after all the rows that the last challenger could be judged on."""
+    worse = fixable.risen(facts)
+    if settled is None or worse is None or worse.since is None:
+        return False
+    late = facts.as_of - (facts.horizon or facts.as_of)
+    return worse.since > settled - late
 
 
 def _missed(history: History) -> int:
@@ -142,8 +152,9 @@ def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None
         return None
     if facts.probe is None or not fixable.helps(facts.probe, facts.loss.promised, config):
         return None
-    text = f"a change was answered {ago(facts.as_of - change.as_of)}; {twins(facts.probe)}"
-    return _train("follow_up", text, facts, history, config)
+    pays, why = repays(facts.probe, facts.loss, facts, history, config)
+    text = f"a change was answered {ago(facts.as_of - change.as_of)}; {twins(facts.probe)}{why}"
+    return _train("follow_up", text, facts, history, config) if pays else None
 
 
 def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
@@ -151,11 +162,12 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
     if loss is None or _too_few_rows(facts, history, config):
         return None
     code, words = _words(loss, facts)
-    if facts.probe is not None and fixable.mends_nothing(facts.probe, loss):
-        text = f"{words}; {twins(facts.probe)}: the world got harder, and from now on this is its level"
+    probe = facts.probe if loss is facts.loss else None  # it met on the loss, not on the ranking
+    if probe is not None and fixable.mends_nothing(probe, loss):
+        text = f"{words}; {twins(probe)}: the world got harder, and from now on this is its level"
         return _Answer("keep", (Reason("harder", text), *explained(facts)))
-    if facts.probe is not None and fixable.too_early(facts.probe, loss, config):
-        text = f"{words}; {twins(facts.probe)}; a challenger would have to be judged on all that came since the change"
+    if probe is not None and fixable.too_early(probe, loss):
+        text = f"{words}; {twins(probe)}; a challenger would have to be judged on all that came since the change"
         return _Answer("keep", (Reason("too_early", text), *explained(facts)))
     pays, why = worth(facts, loss, history, config)
     return _train(code, f"{words}; {why}", facts, history, config) if pays else None
@@ -174,14 +186,17 @@ def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
     lost, limit = fixable.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
     if lost <= limit or not fixable.helps(facts.probe, facts.loss.promised, config):
         return None
+    pays, why = repays(facts.probe, facts.loss, facts, history, config)
     text = f"{lost:.4g} lost in sum since the last look at challengers, by probes; a retrain is due from {limit:.4g} on"
-    return _train("regret", text, facts, history, config)
+    return _train("regret", text + why, facts, history, config) if pays else None
 
 
 def _suspicion_alone(facts: Facts, history: History, config: Config) -> _Answer | None:
     """Where labels come too late to wait for."""
     found, horizon = facts.suspicion, facts.horizon
-    if found is None or horizon is None or not found.raised or (found.estimated or 0.0) < _ESTIMATED:
+    if found is None or horizon is None or (found.estimated or 0.0) < _ESTIMATED:
+        return None
+    if not any(signal.name == "estimated_loss" for signal in found.raised):
         return None
     late = (facts.as_of - horizon) // config.schedule.tick
     if late < config.policy.suspicion_ticks or _too_few_rows(facts, history, config):
@@ -272,7 +287,8 @@ def _train(code: str, text: str, facts: Facts, history: History, config: Config)
     """Refit at the old rate, or search where its optimum may have moved."""
     action, why = kind(facts, history, config, answers=code in fixable.ANSWERS)
     seen = facts.probe if code != "follow_up" else None
-    more = () if seen is None else (Reason("fixable", twins(seen)),)
+    sure = seen is not None and facts.loss is not None and fixable.helps(seen, facts.loss.promised, config)
+    more = () if seen is None else (Reason("fixable" if sure else "unproven", twins(seen)),)
     return _Answer(action, (Reason(code, text), *more, *why, *explained(facts)))
 
 

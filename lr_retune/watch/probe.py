@@ -32,6 +32,7 @@ class Twins:
     met: Rows
     since: int | None = None  # microseconds: estimated start of a change
     cut: bool = False  # enough ticks have passed since then to train on them alone
+    taught: int | None = None  # the same: rows since then weighed as much as all before when the champion learned
 
 
 def probed(
@@ -52,18 +53,18 @@ def probed(
     -----
     The stale and the fresh twin have the same number of rows and of steps; so many that both together stay within .6 %
     of a grid of ten fits of the champion's length. Fewer steps at a proportionally larger rate come as far down.
-    After a change half of the fresh twin's rows are of the time since then, as far as there are any, and a third twin
-    knows nothing else; the better of the two speaks for fresh data.
+    After a change half of the fresh twin's rows are of the time since then, as far as there are any. Where there are
+    enough to train on alone, a third twin knows nothing else, and the better of the two speaks for fresh data.
     """
     after = None if twins.since is None else twins.fresh.take(twins.fresh.time >= twins.since)
-    steps, rows = _size(champion, len(twins.stale), len(twins.fresh))
+    steps, rows = _size(champion, family, len(twins.stale), len(twins.fresh))
     met = len(np.unique(twins.met.tick))
     # rows are drawn anew for each probe, or one draw's luck would add up; by the fraction of the golden section
     shift = int(twins.met.tick.max()) / 1e6 / 3600 * 0.6180339887498949 % 1.0 if met else 0.0
     if rows < LEAST_ROWS or met < 2:
         return None
     fresh: dict[bool, Rows] = {False: _drawn(twins.fresh, rows, twins.since, shift)}
-    if after is not None and len(after) >= LEAST_ROWS:
+    if twins.cut and after is not None and len(after) >= LEAST_ROWS:
         fresh[True] = _thinned(after, rows, shift)
     rate = _rate(champion, family, steps)
 
@@ -73,12 +74,12 @@ def probed(
         done = sum(len(part) for part in fits.advance([handle], steps))
         return fits.score(handle, done)
 
-    stale = answer(_thinned(twins.stale, rows, shift))
+    stale = answer(_drawn(twins.stale, rows, twins.taught, shift))
     gains = {alone: _gains(twins.met, stale, answer(known), loss) for alone, known in fresh.items()}
     found = max(gains.values(), key=lambda each: float(np.mean(each)) if len(each) else -math.inf)
     if len(found) < 2:
         return None
-    cut = twins.cut and True in gains and gains[True].mean() > gains[False].mean()
+    cut = True in gains and gains[True].mean() > gains[False].mean()
     count = 1 + len(fresh)
     return Probe(
         as_of=as_of,
@@ -104,10 +105,11 @@ def ticks_to_meet(rows_per_tick: Sequence[int], wanted: int) -> int:
     return max(TICKS, min(enough, MOST_TICKS))
 
 
-def _size(champion: Champion, stale: int, fresh: int) -> tuple[int, int]:
-    """Steps and rows of a twin."""
-    steps = max(1, min(champion.steps, MOST_STEPS))
-    work = SHARE * GRID * champion.steps * max(stale, 1)
+def _size(champion: Champion, family: Family, stale: int, fresh: int) -> tuple[int, int]:
+    """Steps and rows of a twin; another family's steps say nothing of ours."""
+    length = champion.steps if champion.family == family.name else MOST_STEPS
+    steps = max(1, min(length, MOST_STEPS))
+    work = SHARE * GRID * length * max(stale, 1)
     return steps, min(stale, fresh, max(LEAST_ROWS, int(work / (2 * steps))))
 
 

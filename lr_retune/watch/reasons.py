@@ -18,10 +18,12 @@ REASONS: dict[str, str] = {
     "the loss where positives are rare: it shows there sooner, and a changed share of positives does not move it.",
     "fixable": "A probe trained a small stale and a small fresh model and let them meet on the same labelled rows: "
     "this is what fresh data mends.",
+    "unproven": "The same, where chance alone could have made the difference: it does not speak for a training, and it "
+    "does not rule one out.",
     "harder": "The loss rose, and a probe found that a fresh model is as bad: the world got harder, and a retrain "
     "would change nothing. It is said once; from then on the loss is held against the level it has now.",
-    "too_early": "The loss rose so lately that the newest ticks, on which a challenger is judged, are all there is "
-    "of the change: it could learn nothing of it. A few ticks later it can.",
+    "too_early": "The loss rose so lately that the newest ticks, on which a challenger is judged, are all or nearly "
+    "all there is of the change: a probe found that too little can be learned of it. A few ticks later it can.",
     "nothing_fixable": "It was time to look whether the champion aged, and a probe found nothing that fresh data "
     "would mend. That settles it as a judged challenger would.",
     "regret": "Probes found, tick after tick, that a fresh model is better; together more than [policy] regret "

@@ -96,7 +96,8 @@ def evidence(
     level, since = _cusum(series, promise + policy.tolerance * abs(promise) + policy.cusum_k * sd)
     mean, half = _mean_and_half_width(losses)
     extra = math.log(signals) / (2 * max(policy.cusum_k, 0.1))
-    changed = [loss for tick, loss in series if since is not None and tick.start >= since]
+    start = _start(series, promise, since)
+    changed = [loss for tick, loss in series if start is not None and tick.start >= start]
     return LossEvidence(
         value=mean,
         low=mean - half,
@@ -150,6 +151,20 @@ def _cusum(series: Sequence[tuple[TickLoss, float]], allowed: float) -> tuple[fl
         level = max(0.0, level + (loss - allowed) * min(1.0, math.sqrt(tick.matured / usual)))
         since = (since or tick.start) if level > 0 else None
     return level, since
+
+
+def _start(series: Sequence[tuple[TickLoss, float]], promise: float, since: datetime | None) -> datetime | None:
+    """The most likely start of the rise: (sum above the promise)^2 / ticks is largest from there on.
+
+    Maximum likelihood where the mean before is known and the one after is not (Hinkley 1970). The sum may have left
+    zero long before, by chance: ticks of before would make the level that the loss has now look lower.
+    """
+    if since is None:
+        return None
+    found = [(tick.start, loss - promise) for tick, loss in series if tick.start >= since]
+    above = np.cumsum([rise for _, rise in reversed(found)])
+    likely = np.where(above > 0, above**2 / np.arange(1, len(found) + 1), -1.0)
+    return found[len(found) - 1 - int(np.argmax(likely))][0]
 
 
 def _mean_and_half_width(losses: Sequence[float]) -> tuple[float, float]:

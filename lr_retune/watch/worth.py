@@ -13,12 +13,21 @@ def worth(facts: Facts, loss: LossEvidence, history: History, config: Config) ->
     """Whether a retrain pays, and the two figures that say so.
 
     With ``[worth]`` in money, over the days until max_age brings a look anyway; else the loss above the promise
-    summed over the ticks since the change must exceed ``[policy] budget``, a number of promised tick-losses. Of a rise
-    only what a probe found fixable is saved, where there was a probe that could tell.
+    summed over the ticks since the change must exceed ``[policy] budget``, a number of promised tick-losses. In money,
+    only what a probe found fixable of a rise is saved, where there was a probe that could tell.
     """
     if config.worth is None:
         return _within_budget(loss, config)
-    return _in_money(_saved(facts.probe, loss), _days_to_max_age(facts, history, config), config.worth)
+    probe = facts.probe if loss is facts.loss else None
+    return _in_money(_saved(probe, loss), _days_to_max_age(facts, history, config), config.worth)
+
+
+def repays(probe: Probe, loss: LossEvidence, facts: Facts, history: History, config: Config) -> tuple[bool, str]:
+    """Whether what a probe found is worth a retrain in money, and words to add; always, where no price is known."""
+    if config.worth is None:
+        return True, ""
+    pays, text = _in_money(_share(probe.gain, loss), _days_to_max_age(facts, history, config), config.worth)
+    return pays, f"; {text}"
 
 
 def rise(loss: LossEvidence) -> str:
