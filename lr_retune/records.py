@@ -208,6 +208,7 @@ class Plan:
     rows: Mapping[str, int]  # span name → labelled rows
     digest: str  # content of the rows of all three spans, labels as known at as_of
     since: datetime | None = None  # a change that is answered: rows from then on weigh as much as all before
+    cut: datetime | None = None  # rows before it are of another world: no training reaches back so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +338,10 @@ class Facts:
     suspicion: Suspicion | None = None  # None: too few ticks to know what is usual
     probe: Probe | None = None  # None: none was due
     question: str = ""  # digest of metric, ticks and label: what a loss is a loss of
+
+
+LEAST_HELD = 7  # ticks of a holdout right after a change
+HELD = 3  # one of so many ticks since the change is held out
 
 
 @dataclass(frozen=True, slots=True)

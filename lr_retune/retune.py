@@ -91,7 +91,8 @@ def retune(
         return seen  # kept, or held for a person
     answers = ANSWERS & {reason.code for reason in seen.decision.reasons}
     since = change(seen.facts, stores.history(as_of), config) if answers else None
-    plan = step(steps.plan, config, plugins, as_of, seen, stores.accepted(as_of), since)
+    before = stores.trained_on(seen.champion)
+    plan = step(steps.plan, config, plugins, as_of, seen, before, stores.accepted(as_of), since)
     past = stores.past(as_of, plugins.family.name)
     result = step(steps.tune, config, plugins, stores, plan, seen, past)
     judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
@@ -136,5 +137,5 @@ def prepared(config: Config, stores: Stores, as_of: datetime, plugins: Plugins) 
     champion = stores.champion(as_of)
     facts = steps.observe(config, plugins, stores, champion, as_of, stores.history(as_of))
     seen = Report("kept", facts, Decision("", "search", ()), champion)
-    plan = steps.plan(config, plugins, as_of, seen, stores.accepted(as_of))
+    plan = steps.plan(config, plugins, as_of, seen, stores.trained_on(champion), stores.accepted(as_of))
     return plan, seen, stores.past(as_of, plugins.family.name)

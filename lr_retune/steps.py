@@ -66,7 +66,7 @@ from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
-from lr_retune.watch.fixable import change, risen
+from lr_retune.watch.fixable import change, risen, rows_to_judge
 from lr_retune.watch.probe import Twins, probed, ticks_to_meet
 from lr_retune.watch.series import evidence, rebased, tick_losses
 from lr_retune.watch.serving import selective_labels, serving_faults
@@ -348,7 +348,8 @@ def probe(
     ours = champion.family == plugins.family.name  # another family starts anew, and keeps its rows to search by
     since = change(facts, history, config) if ours else None
     try:
-        fresh, _, _ = spans(feed, config, horizon, None if since is None else _answered(config, facts, since))
+        answered = None if since is None else _answered(config, facts, since)
+        fresh, _, _ = spans(feed, config, horizon, answered, trained.cut)
         met = Span(max(met.start, fresh.end), met.end)
         stale, known, seen = (
             feed.rows(champion.contract, each, gaps).labelled() for each in (trained.train, fresh, met)
@@ -364,11 +365,7 @@ def probe(
 
 
 def _answered(config: Config, facts: Facts, since: datetime, cut: datetime | None = None) -> Answered:
-    """The change, with as many rows to judge on as the gates ask for, and a tenth more."""
-    rows = config.gates.min_rows
-    if facts.positives is not None:
-        rows = max(rows, config.gates.min_positives * facts.matured_rows // max(facts.positives, 1))
-    return Answered(since, cut, rows + rows // 10)
+    return Answered(since, cut, rows_to_judge(facts, config))
 
 
 def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, history: History) -> bytes | None:
@@ -400,12 +397,14 @@ def plan(
     plugins: Plugins,
     as_of: datetime,
     seen: Report | None,
+    before: Plan | None = None,
     accepted: Acceptance | None = None,
     since: datetime | None = None,
 ) -> Plan:
     """Fix the window: spans counted back from the label horizon, contract and digest.
 
-    ``seen`` is None for a first model: the contract is learned from nothing. ``accepted``: what a person said of a
+    ``seen`` is None for a first model: the contract is learned from nothing. ``before``: the champion's own window, as
+    far as it is known. ``accepted``: what a person said of a
     feed that changed. ``since``: the change that a refit answers, whose rows must not all be held back.
     """
     feed = Feed(config, plugins.feeds, as_of)
@@ -415,7 +414,8 @@ def plan(
     ours = seen.champion.family == plugins.family.name  # another family cannot go on from the champion's steps
     answers = ours and since is not None and seen.decision.action == "refit"
     answered = _answered(config, seen.facts, since, cut) if answers and since is not None else None
-    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted, answered)
+    after = None if before is None else before.cut
+    return freeze(feed, config, seen.champion.contract, excused(seen.facts.faults), accepted, answered, after)
 
 
 # ── tune ──────────────────────────────────────────────────────────────────────────────────────────

@@ -293,6 +293,7 @@ VALUES: list[Any] = [
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([*FEATURES, "y", "key"]), st.sampled_from(VALUES), st.sampled_from([0, 1, 2, 300]))
 @example("amount", 1e308, 300)
+@example("amount", 5e-324, 300)
 def test_no_awkward_column_raises(tmp_path: Path, name: str, value: Any, rows: int) -> None:
     table = stream(40, 5).slice(0, rows)
     column = pa.array([value] * rows) if rows else pa.array([value]).slice(0, 0)

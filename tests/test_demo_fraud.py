@@ -156,8 +156,7 @@ def test_the_harmless_change_is_told_and_trains_nothing_and_the_harmful_one_is_m
     assert "loss_rose" not in {code for at, code in begun.items() if at <= changed}
     assert any("columns drifted" in line for line in lines)
     assert "loss_rose" in {code for at, code in begun.items() if at > changed}
-    healed = [d for d in found["decisions"] if d["outcome"] == "promoted" and d["as_of"][:10] > "2025-06-16"]
-    assert healed
+    assert [d for d in found["decisions"] if d["outcome"] == "promoted" and d["as_of"][:10] > changed]
     assert stores.ledger.verify("card-fraud") == []
     assert any(line.startswith("- Card testing: noticed") for line in lines)
 

@@ -211,7 +211,7 @@ SUSPECT = Suspicion((Signal("estimated_loss", 0.2, (-0.05, 0.05), 0.1, 3, raised
     [
         (facts(0.2, alarm=True, probe=probe(0.15)), RECENT, {}, "refit", ("loss_rose", "fixable")),
         (facts(0.2, alarm=True, probe=probe(0.01)), RECENT, {}, "keep", ("harder",)),
-        (facts(0.2, alarm=True, probe=probe(0.01, learned=3)), RECENT, {}, "refit", ("loss_rose", "fixable")),
+        (facts(0.2, alarm=True, probe=probe(0.01, learned=3)), RECENT, {}, "refit", ("loss_rose", "unproven")),
         (facts(0.2, alarm=True, probe=probe(0.0, learned=0)), RECENT, {}, "keep", ("too_early",)),
         (facts(0.2, alarm=True, probe=probe(0.06, learned=0)), RECENT, {}, "keep", ("too_early",)),
         (facts(0.2, alarm=True, probe=probe(0.1, learned=0)), RECENT, {}, "refit", ("loss_rose", "fixable")),

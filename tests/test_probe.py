@@ -10,11 +10,26 @@ import numpy as np
 import pytest
 
 from lr_retune.config import Metric, load_config
+from lr_retune.data.feed import Feed
+from lr_retune.data.plan import spans
 from lr_retune.data.spans import plan_spans, spans_after_change
 from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.metrics import curve_loss_for, loss_for
-from lr_retune.records import Answered, Champion, Contract, Family, FitData, Probe, Rows, SearchOptions, Span, at, micros
+from lr_retune.plugins import load_plugins
+from lr_retune.records import (
+    Answered,
+    Champion,
+    Contract,
+    Family,
+    FitData,
+    Probe,
+    Rows,
+    SearchOptions,
+    Span,
+    at,
+    micros,
+)
 from lr_retune.retune import bootstrap, retune, watch
 from lr_retune.search.arm import Named
 from lr_retune.search.follow import follow
@@ -176,3 +191,53 @@ def test_a_look_that_only_watches_probes_too_and_trains_nothing(tmp_path: Path) 
     assert found.facts.probe is not None
     assert found.facts.probe.gain > 0
     assert at(micros(day(112))) == found.facts.probe.as_of
+
+
+def test_what_a_probe_found_is_known_for_its_tick_and_only_in_the_units_of_its_metric(tmp_path: Path) -> None:
+    config = load_config(path := world(tmp_path, changed=100), environ={})
+    stores = Stores.open(config)
+    bootstrap(config, stores, day(100))
+    first = watch(config, stores, day(112))
+    second = watch(config, stores, day(112) + timedelta(minutes=30))
+    assert first.facts.probe is not None
+    assert second.facts.probe == first.facts.probe
+    assert [r.code for r in second.decision.reasons] == [r.code for r in first.decision.reasons]
+    path.write_text(path.read_text().replace('"mae"', '"wape"'), encoding="utf-8")
+    other = Stores.open(load_config(path, environ={})).history(day(113)).decisions
+    assert [(d.probe, d.since, d.level) for d in other] == [(None, None, None)] * 2
+
+
+def test_a_change_is_left_behind_as_soon_as_its_own_ticks_suffice(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path, changed=100, days=160), environ={})
+    stores = Stores.in_memory(config)
+    bootstrap(config, stores, day(100))
+    seen = [retune(config, stores, day(d)) for d in range(105, 124)]
+    plans = [found.plan for found in seen if found.plan is not None and found.outcome == "promoted"]
+    assert plans[-1].cut is not None
+    assert plans[-1].train.start >= plans[-1].cut >= day(99)
+    assert stores.trained_on(stores.champion(day(130))) == plans[-1]
+    feed = Feed(config, load_plugins(config).feeds, day(150))
+    assert spans(feed, config, day(150), after=plans[-1].cut)[0].start == plans[-1].cut
+    assert spans(feed, config, day(130), after=plans[-1].cut)[0].start < plans[-1].cut  # too little would be left
+
+
+def test_the_holdout_after_a_change_holds_as_many_rows_as_the_gates_ask_for(tmp_path: Path) -> None:
+    config = load_config(world(tmp_path), environ={})
+    feed = Feed(config, load_plugins(config).feeds, day(120))
+    for rows_wanted, ticks in (
+        (0, 7),
+        (420, 7),
+        (421, 8),
+        (700, 12),
+        (10**9, 14),
+    ):  # 60 rows a day, the usual 14 at most
+        holdout = spans(feed, config, day(120), Answered(day(117), rows=rows_wanted))[2]
+        assert (holdout.end - holdout.start) // DAY == ticks, rows_wanted
+
+
+def test_a_champion_of_another_family_says_nothing_of_the_length_of_a_fit() -> None:
+    twins = Twins(rows(60), rows(60, seed=1), rows(4, first=60, seed=2))
+    data = FitData(twins.fresh, twins.met, "regression", (), "mae", curve_loss_for(METRIC))
+    found = probed(twins, TREES, replace(champion(), family="sgd", steps=1), data, loss_for(METRIC), START, seed=0)
+    assert found is not None
+    assert found.cost.steps == 2 * 30

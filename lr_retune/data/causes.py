@@ -123,7 +123,10 @@ def _factor(one: _Broken) -> Iterator[str]:
         return
     if len(known) < _SPOT * len(one.values) and one.hits is not None and len(np.unique(known)) < 3:
         return  # a few rows of one value: no distribution that was scaled
-    ratio = math.log(float(np.quantile(known, 0.5, method="lower")) / usual)
+    times = float(np.quantile(known, 0.5, method="lower")) / usual
+    if not 0 < times < math.inf:
+        return
+    ratio = math.log(times)
     near = min(_FACTORS, key=lambda f: abs(abs(ratio) - math.log(f)))
     if abs(abs(ratio) - math.log(near)) <= _NEAR:
         yield f"as if {_FACTORS[near][ratio < 0]}"

@@ -25,6 +25,7 @@ def freeze(
     missing: Collection[str] = (),
     accepted: Acceptance | None = None,
     change: Answered | None = None,
+    after: datetime | None = None,
 ) -> Plan:
     """Spans up to the label horizon, the contract learned on train, and a digest of all rows.
 
@@ -38,6 +39,8 @@ def freeze(
         The columns to learn instead of those of ``previous``.
     change
         A change that is to be answered; see `spans_after_change`.
+    after
+        Where the champion's train was cut; see `spans`.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def freeze(
     horizon = feed.horizon()
     if horizon is None:
         raise _no_horizon(feed)
-    train, valid, holdout = spans(feed, config, horizon, change)
+    train, valid, holdout = spans(feed, config, horizon, change, after)
     table = feed.raw([*kinds, *feed.needed(), *_id(feed)], train.start, holdout.end, config.model.transform)
     if bad := int(feed.labels(table).bad.sum()):
         raise DataError(
@@ -69,11 +72,21 @@ def freeze(
             _demand_both_classes(name, named[name], parts[name])
     digest = rows_digest(list(parts.values()))
     since = None if change is None or change.since <= train.start else change.since
-    return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest, since)
+    cuts = [time for time in (after, None if change is None else change.cut) if time and time <= train.start]
+    return Plan(feed.as_of, horizon, train, valid, holdout, contract, counts, digest, since, max(cuts, default=None))
 
 
-def spans(feed: Feed, config: Config, horizon: datetime, change: Answered | None = None) -> tuple[Span, Span, Span]:
-    """Train, valid and holdout as a training at this horizon would have them."""
+def spans(
+    feed: Feed, config: Config, horizon: datetime, change: Answered | None = None, after: datetime | None = None
+) -> tuple[Span, Span, Span]:
+    """Train, valid and holdout as a training at this horizon would have them.
+
+    Parameters
+    ----------
+    after
+        Where the champion's train was cut, as rows before are of another world: train does not reach back beyond it,
+        unless too little would be left.
+    """
 
     def cut(first: datetime | None, held: int = 0) -> tuple[Span, Span, Span]:
         if change is None:
@@ -82,7 +95,11 @@ def spans(feed: Feed, config: Config, horizon: datetime, change: Answered | None
 
     uncut, _, holdout = cut(None)  # rows before it change nothing, and there may be very many
     held = 0 if change is None else _ticks_of(feed, config, holdout, change.rows)
-    return cut(feed.first(uncut.start), held)
+    first = feed.first(uncut.start)
+    try:
+        return cut(first if after is None else max(first or after, after), held)
+    except DataError:
+        return cut(first, held)
 
 
 def _ticks_of(feed: Feed, config: Config, holdout: Span, rows: int) -> int:

@@ -7,10 +7,7 @@ from datetime import datetime
 from lr_retune.config import Config
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
-from lr_retune.records import Answered, Span, iso
-
-LEAST_HELD = 7  # ticks of a holdout right after a change
-HELD = 3  # one of so many ticks since the change is held out
+from lr_retune.records import HELD, LEAST_HELD, Answered, Span, iso
 
 
 def spans_after_change(

@@ -85,8 +85,8 @@ def plan_from(value: Mapping[str, Any]) -> Plan:
     as_of, horizon = (datetime.fromisoformat(value[name]) for name in ("as_of", "horizon"))
     train, valid, holdout = (span_from(value[name]) for name in ("train", "valid", "holdout"))
     contract = contract_from(value["contract"])
-    since = value.get("since") and datetime.fromisoformat(value["since"])
-    return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"], since)
+    since, cut = (value.get(name) and datetime.fromisoformat(value[name]) for name in ("since", "cut"))
+    return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"], since, cut)
 
 
 def _json(files: Files, name: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from lr_retune.config import Config
-from lr_retune.records import JUDGED, Facts, History, LossEvidence, PastDecision, Probe
+from lr_retune.records import HELD, JUDGED, LEAST_HELD, Facts, History, LossEvidence, PastDecision, Probe
 from lr_retune.watch.worth import current
 
 CHANGES = frozenset({"loss_rose", "ranking_fell", "regret", "suspicion_alone", "contract_changed"})
@@ -64,7 +65,7 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
         return None
     marks = [found.as_of + n * config.schedule.tick for n in config.policy.follow_ups]
     if found.since is not None and facts.horizon is not None:
-        marks.append(found.since + _alone(config) * config.schedule.tick + (facts.as_of - facts.horizon))
+        marks.append(found.since + _alone(facts, config) * config.schedule.tick + (facts.as_of - facts.horizon))
     reached = max((mark for mark in marks if mark <= facts.as_of), default=None)
     if reached is None:
         return None
@@ -73,10 +74,20 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
     return None if trained or looked else found
 
 
-def _alone(config: Config) -> int:
-    """Ticks after which a change can be trained on alone: a third of them, seven at least, are held out."""
-    least = config.window.min_ticks
-    return max(least + 7, -(-3 * least // 2))
+def _alone(facts: Facts, config: Config) -> int:
+    """Ticks after which a change can be trained on alone, as a holdout after it is cut: a third of them at least."""
+    least, most = config.window.min_ticks, config.ticks(config.window.holdout)
+    ticks = sum(tick.mature and tick.matured > 0 for tick in facts.ticks)
+    held = math.ceil(rows_to_judge(facts, config) * ticks / facts.matured_rows) if facts.matured_rows else most
+    return max(least + min(max(held, LEAST_HELD), most), math.ceil(least * HELD / (HELD - 1)))
+
+
+def rows_to_judge(facts: Facts, config: Config) -> int:
+    """Rows of a holdout that the gates ask for, and a tenth more."""
+    rows = config.gates.min_rows
+    if facts.positives is not None:
+        rows = max(rows, config.gates.min_positives * facts.matured_rows // max(facts.positives, 1))
+    return rows + rows // 10
 
 
 def known(facts: Facts, history: History, config: Config) -> Probe | None:

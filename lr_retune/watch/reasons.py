@@ -9,7 +9,7 @@ REASONS: dict[str, str] = {
     "too_few_rows": "Fewer labelled rows than [policy] min_rows, or fewer positives than min_positives, in the "
     "watched ticks: nothing can be said.",
     "cooldown": "A challenger was judged less than [policy] cooldown ticks ago; its effect has to show first. The wait "
-    "doubles with each challenger in a row that did not pass, up to [policy] max_age.",
+    "doubles with each challenger in a row that did not pass, up to [policy] max_age, unless the loss rises anew.",
     "loss_rose": "The loss is above the promise by more than the spread between ticks explains ([policy] cusum_k, "
     "cusum_h, tolerance), and a retrain is worth its cost.",
     "not_worth": "The loss rose beyond doubt, but a retrain would cost more than it saves ([worth], else [policy] "
