@@ -226,8 +226,8 @@ def test_the_holdout_after_a_change_holds_as_many_rows_as_the_gates_ask_for(tmp_
     feed = Feed(config, load_plugins(config).feeds, day(120))
     for rows_wanted, ticks in (
         (0, 7),
-        (420, 7),
-        (421, 8),
+        (400, 7),
+        (450, 8),
         (700, 12),
         (10**9, 14),
     ):  # 60 rows a day, the usual 14 at most
