@@ -36,7 +36,7 @@ def spans_after_change(
     if change.cut is not None and _count(config, change.cut, end) >= config.window.min_ticks:
         start = max(start, change.cut)
     if _count(config, start, end) < config.window.min_ticks:
-        raise _too_short(config, horizon, start if first is None else first)
+        raise _too_short(config, horizon, start if first is None else first, (0, held))
     return Span(start, end), Span(end, end), holdout
 
 
@@ -61,7 +61,8 @@ def plan_spans(config: Config, horizon: datetime, first: datetime | None) -> tup
     end = _back(config, valid.start, gap)
     start = _first(config, _back(config, end, config.ticks(window.train)), first)
     if _count(config, start, end) < window.min_ticks:
-        raise _too_short(config, horizon, start if first is None else first)
+        parts = config.ticks(window.valid), config.ticks(window.holdout)
+        raise _too_short(config, horizon, start if first is None else first, parts)
     return Span(start, end), valid, holdout
 
 
@@ -83,13 +84,13 @@ def _count(config: Config, start: datetime, end: datetime) -> int:
     return 0 if start >= end else len(edges(start, end, config.schedule.tick, config.schedule.timezone)) - 1
 
 
-def _too_short(config: Config, horizon: datetime, first: datetime) -> DataError:
-    window = config.window
-    gap = config.embargo_ticks
+def _too_short(config: Config, horizon: datetime, first: datetime, parts: tuple[int, int]) -> DataError:
+    """``parts``: ticks of valid, none right after a change, and of holdout."""
+    least, (valid, holdout) = config.window.min_ticks, parts
+    gaps = config.embargo_ticks * (2 if valid else 1)
     held = _count(config, tick_start(first, config.schedule.tick, config.schedule.timezone), horizon)
-    parts = (window.min_ticks, config.ticks(window.valid), config.ticks(window.holdout))
     return DataError(
-        f"not enough history: {held} ticks before {iso(horizon)}, {sum(parts) + 2 * gap} needed",
-        why=f"train needs {parts[0]}, valid {parts[1]}, holdout {parts[2]}, the two embargoes {gap} each",
+        f"not enough history: {held} ticks before {iso(horizon)}, {least + valid + holdout + gaps} needed",
+        why=f"train needs {least}, valid {valid}, holdout {holdout}, embargoes {gaps}",
         fix="wait for more rows, or shorten [window] valid, holdout, embargo or min_ticks",
     )
