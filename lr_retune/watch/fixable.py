@@ -50,7 +50,7 @@ def _moving(facts: Facts, history: History, config: Config) -> bool:
         return True
     found = [each for each in (facts.loss, facts.ranking) if each and each.cusum > config.policy.cusum_h / 2]
     since = min((each.since for each in found if each.since is not None), default=None)
-    return since is not None and sum(d.as_of >= since for d in seen) < PATIENT
+    return since is not None and sum(d.as_of >= since + late(facts) for d in seen) < PATIENT
 
 
 def risen(facts: Facts) -> LossEvidence | None:
@@ -64,14 +64,19 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
     if found is None:
         return None
     marks = [found.as_of + n * config.schedule.tick for n in config.policy.follow_ups]
-    if found.since is not None and facts.horizon is not None:
-        marks.append(found.since + _alone(facts, config) * config.schedule.tick + (facts.as_of - facts.horizon))
+    if found.since is not None:
+        marks.append(found.since + _alone(facts, config) * config.schedule.tick + late(facts))
     reached = max((mark for mark in marks if mark <= facts.as_of), default=None)
     if reached is None:
         return None
     trained = any(d.as_of >= reached and d.outcome in JUDGED for d in history.decisions)
     looked = any(d.as_of >= reached and d.probe != facts.probe for d in _probed(facts, history))
     return None if trained or looked else found
+
+
+def late(facts: Facts) -> timedelta:
+    """How long labels take: what a look knows ended so long before it."""
+    return timedelta(0) if facts.horizon is None else facts.as_of - facts.horizon
 
 
 def _alone(facts: Facts, config: Config) -> int:

@@ -131,8 +131,7 @@ def _new(facts: Facts, settled: datetime | None) -> bool:
     worse = fixable.risen(facts)
     if settled is None or worse is None or worse.since is None:
         return False
-    late = facts.as_of - (facts.horizon or facts.as_of)
-    return worse.since > settled - late
+    return worse.since > settled - fixable.late(facts)
 
 
 def _missed(history: History) -> int:
