@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, console, daily
+from lr_retune import __version__, ci, console, daily
 from lr_retune.console import moment, opened, progress, say, warn
-from lr_retune.errors import ConfigError, DataError, DependencyError, HeldError, IntegrityError
+from lr_retune.errors import ConfigError, DataError, HeldError, IntegrityError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
 
 if TYPE_CHECKING:
@@ -338,33 +338,7 @@ def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> 
     return IntegrityError.exit_code if broken else 0
 
 
-@app.command()
-def gate(
-    config: ConfigPath = DEFAULT_CONFIG,
-    model: Annotated[str | None, typer.Option(help="A registered model's name; the configured one by default.")] = None,
-    version: Annotated[str | None, typer.Option(help="Its version.")] = None,
-    decision: Annotated[str | None, typer.Option(help="Or the decision that judged it; its first letters do.")] = None,
-    output: Annotated[str, typer.Option(help="text, json, markdown, github or junit.")] = "text",
-    as_of: AsOf = None,
-    as_json: Json = False,
-) -> int:
-    """CI verdict on a version, verified again from ledger, files and registry."""
-    from lr_retune.report.gate import form
-    from lr_retune.stores.gate import unanswered, verdict
-
-    shown = form("json" if as_json else output)
-    if (version is None) == (decision is None):
-        law = "exactly one of --version and --decision is needed"
-        raise ConfigError("say which model to judge", why=law, fix="lr-retune gate --version 3")
-    try:
-        with opened(config) as (loaded, stores):
-            found = verdict(stores, model, version=version, decision=decision, now=moment(loaded, as_of))
-    except (DependencyError, IntegrityError) as error:  # the ledger is away: still a verdict in the form asked for
-        found = unanswered(model, version, decision, error)
-    typer.echo(shown(found))
-    return found.exit_code
-
-
+ci.register(app)
 daily.register(app)
 
 

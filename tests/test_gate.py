@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from lr_retune.config import load_config
-from lr_retune.errors import HeldError
+from lr_retune.errors import DependencyError, HeldError
 from lr_retune.report.gate import form
-from lr_retune.stores.gate import GateVerdict, Rule, RuleStatus
+from lr_retune.stores.gate import GateVerdict, Rule, RuleStatus, _Patience
 from lr_retune.stores.promotion import Stores
 from tests import store_rig
 from tests.conftest import Answer
@@ -255,6 +257,54 @@ def test_mlflow_away_is_an_error_within_thirty_seconds(place: Place, away: str) 
     assert time.monotonic() - begun < 30
 
 
+def test_a_server_that_drips_its_answers_has_one_deadline_for_all_of_them() -> None:
+    patience, release = _Patience(0.2), threading.Event()
+
+    def slow() -> tuple[RuleStatus, str]:
+        release.wait(30)
+        return "PASS", "late"
+
+    for _ in range(2):
+        with pytest.raises(DependencyError, match="in all"):
+            patience(slow)
+    release.set()
+
+
+# ── a person overrules ────────────────────────────────────────────────────────────────────────────
+WORD = ("--force", "--actor", "ann", "--reason", "known false alarm")
+
+
+@pytest.mark.fault("G7")
+@pytest.mark.parametrize("judged", ["FAIL", "INCONCLUSIVE"])
+def test_a_verdict_is_overruled_by_name_and_reason_and_the_ledger_keeps_it(cli: Cli, place: Place, judged: str) -> None:
+    asked = ("gate", "--decision", place.judged[judged], "--as-of", NOW)
+    found = cli(*asked, *WORD, "--json")
+    assert (found.code, found.json["status"]) == (0, judged)
+    row = place.stores().ledger.last("fraud")
+    assert (row.kind, row.record["actor"], row.record["reason"]) == ("forced", "ann", "known false alarm")
+    assert row.record["overruled"] == [rule["code"] for rule in found.json["rules"] if rule["status"] != "PASS"]
+    assert found.json["forced"] == {"actor": "ann", "reason": "known false alarm", "ledger_row": row.seq}
+    assert place.stores().ledger.verify("fraud") == []
+    assert cli(*asked).code == (1 if judged == "FAIL" else 10)  # the word was about that once
+    for output in FORMS[:-1]:
+        assert "ann" in cli(*asked, *WORD, "--output", output).out
+
+
+@pytest.mark.parametrize(("tamper", "code"), [(edit_entry, 6), (edit_file, 6), (point_elsewhere, 6)])
+def test_nobody_overrules_what_is_not_as_recorded(
+    cli: Cli, place: Place, tamper: Callable[[Place], None], code: int
+) -> None:
+    tamper(place)
+    before = place.stores().ledger.last("fraud").seq
+    found = cli("gate", "--version", 2, "--as-of", NOW, *WORD, "--json")
+    assert (found.code, "forced" in found.json) == (code, False)
+    assert place.stores().ledger.last("fraud").seq == before
+
+
+def test_nobody_overrules_what_was_never_judged(cli: Cli, place: Place) -> None:
+    assert cli("gate", "--version", 9, "--as-of", NOW, *WORD).code == 1
+
+
 # ── forms ─────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("subject", ["PASS", "FAIL", "INCONCLUSIVE", "ERROR"])
 def test_every_form_tells_every_rule_and_ends_with_the_same_code(cli: Cli, place: Place, subject: str) -> None:
@@ -323,6 +373,9 @@ def test_hostile_names_are_inert_in_every_form(name: str) -> None:
         (("--version", 2, "-c", "absent.toml"), 2),
         (("--version", 2, "--skip"), 2),
         (("--version", 2, "--force"), 2),
+        (("--version", 2, "--force", "--actor", "ann"), 2),
+        (("--version", 2, "--write", "junit"), 2),
+        (("--version", 2, "--write", "xml=x"), 2),
     ],
 )
 def test_a_gate_that_was_asked_wrongly_never_passes(
@@ -363,3 +416,49 @@ def test_the_first_letters_of_a_decision_will_do_where_they_are_unambiguous(cli:
     moved = cli("promote", full[:12], "--actor", "ann", "--reason", "alias is back", "--as-of", NOW, "--json")
     assert (moved.code, moved.json["champion"]["version"]) == (0, "3")
     assert cli("gate", "--version", 3, "--as-of", NOW).code == 0
+
+
+def test_one_verification_is_written_in_several_forms(cli: Cli, place: Place) -> None:
+    found = cli("gate", "--version", 2, "--as-of", NOW, "--write", "junit=gate.xml", "--write", "markdown=gate.md")
+    assert found.code == 0
+    assert ET.fromstring(Path("gate.xml").read_text(encoding="utf-8")).attrib["failures"] == "0"
+    assert Path("gate.md").read_text(encoding="utf-8").startswith("### PASS")
+
+
+# ── what CI systems are given ─────────────────────────────────────────────────────────────────────
+CI = Path(__file__).parents[1] / "deploy" / "ci"
+
+
+@pytest.mark.parametrize(("subject", "code", "head"), [("version", 0, "### PASS"), ("decision", 1, "### FAIL")])
+def test_the_action_ends_as_the_gate_does_and_fills_the_summary(
+    place: Place, tmp_path: Path, subject: str, code: int, head: str
+) -> None:
+    action = yaml.safe_load((CI / "github" / "action.yml").read_text(encoding="utf-8"))
+    (step,) = action["runs"]["steps"]
+    assert "${{" not in step["run"]  # inputs reach the shell as variables, never as text of the script
+    summary = tmp_path / "summary.md"
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environ |= dict.fromkeys(step["env"], "") | {"CONFIG": "retune.toml", "GITHUB_STEP_SUMMARY": str(summary)}
+    environ |= {"VERSION": "2"} if subject == "version" else {"DECISION": place.judged["FAIL"]}
+    environ |= {"RUNNER_TEMP": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+        cwd=place.folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert summary.read_text(encoding="utf-8").startswith(head)
+    assert "::notice title=LRR501::" in done.stdout
+
+
+def test_the_other_ci_files_call_commands_that_exist(cli: Cli, place: Place) -> None:
+    job = yaml.safe_load((CI / "gitlab.yml").read_text(encoding="utf-8"))["lr-retune-gate"]
+    assert job["artifacts"]["reports"]["junit"] == "gate.xml"
+    (line,) = [line for line in job["script"] if line.startswith("lr-retune gate")]
+    words = [word.strip('"') for word in line.replace("$LR_RETUNE_CONFIG", "retune.toml").split()[1:]]
+    assert cli(*[word.replace("$LR_RETUNE_VERSION", "2") for word in words]).code == 0
+    hooks = yaml.safe_load((CI / "pre-commit.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    assert [cli(*hook["entry"].split()[1:]).code for hook in hooks] == [0]

@@ -22,8 +22,22 @@ class Rule(Protocol):
     def reason(self) -> str: ...
 
 
+class Forced(Protocol):
+    """Who overruled a verdict."""
+
+    @property
+    def actor(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def ledger_row(self) -> int: ...
+
+
 class Verdict(Protocol):
     """What the gate found."""
+
+    @property
+    def forced(self) -> Forced | None: ...
 
     @property
     def model(self) -> str: ...
@@ -79,18 +93,28 @@ def _json(found: Verdict) -> str:
         "rules": rules,
         "expires_at": found.expires_at,
     }
-    return json.dumps(fields)
+    who = found.forced
+    forced = {} if who is None else {"actor": who.actor, "reason": who.reason, "ledger_row": who.ledger_row}
+    return json.dumps({**fields, **({"forced": forced} if forced else {})})
+
+
+def _overruled(found: Verdict) -> str:
+    """Empty where nobody did."""
+    who = found.forced
+    return "" if who is None else f"overruled by {who.actor}: {who.reason} (ledger row {who.ledger_row})"
 
 
 def _text(found: Verdict) -> str:
     head = f"{found.status}  {_line(found.model)} version {_line(found.version)}"
-    return "\n".join([head, *(f"  {r.status:<12} {r.code}  {_line(r.reason)}" for r in found.rules)])
+    lines = [f"  {r.status:<12} {r.code}  {_line(r.reason)}" for r in found.rules]
+    return "\n".join([head, *lines, *([f"  {_line(said)}"] if (said := _overruled(found)) else [])])
 
 
 def _markdown(found: Verdict) -> str:
     head = f"### {found.status}: {_cell(found.model)} version {_cell(found.version)}"
     rows = [f"| {r.code} | {r.status} | {_cell(r.reason)} |" for r in found.rules]
-    return "\n".join([head, "", "| rule | status | reason |", "|---|---|---|", *rows])
+    said = [f"**{_cell(said)}**", ""] if (said := _overruled(found)) else []
+    return "\n".join([head, "", *said, "| rule | status | reason |", "|---|---|---|", *rows])
 
 
 def _github(found: Verdict) -> str:
@@ -98,7 +122,10 @@ def _github(found: Verdict) -> str:
     lines = []
     for rule in found.rules:
         text = _line(rule.reason).replace("%", "%25")
-        lines.append(f"::{_LEVELS.get(rule.status, 'error')} title={rule.code}::{rule.status}: {text}")
+        level = _LEVELS.get(rule.status, "error" if found.forced is None else "warning")
+        lines.append(f"::{level} title={rule.code}::{rule.status}: {text}")
+    if said := _overruled(found):
+        lines.append(f"::warning title=forced::{_line(said).replace('%', '%25')}")
     return "\n".join(lines)
 
 
