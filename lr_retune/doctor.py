@@ -81,7 +81,8 @@ def examine(path: Path, time: Callable[[Config], datetime], machine: Machine | N
         if heard and not found:
             seen.append(Seen(look.name, f"not asked: {heard[0][0]['what']}", "skipped"))
         else:
-            seen.append(Seen(look.name, look.about, _state(found), tuple(problem for problem, _ in found)))
+            about = f"{look.about}{case.details.get(look.name, '')}"
+            seen.append(Seen(look.name, about, _state(found), tuple(problem for problem, _ in found)))
     return Diagnosis(tuple(seen), gravest(codes))
 
 

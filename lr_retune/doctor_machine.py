@@ -46,6 +46,7 @@ class Case:
     config: Config = field(init=False)  # the first look reads it, and the others say that they need it
     now: datetime = field(init=False)
     answers: set[str] = field(default_factory=set)
+    details: dict[str, str] = field(default_factory=dict)  # look → what it saw, told beside what it is about
 
 
 def note(code: str, what: str, why: str = "", fix: str = "") -> Found:

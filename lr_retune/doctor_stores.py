@@ -111,6 +111,8 @@ def database(case: Case) -> Iterator[Found]:
     """The ledger's: sound, free, reachable, of a version that is known."""
     from sqlalchemy.engine import make_url
 
+    from lr_retune.stores.schema import SCHEMA_VERSION
+
     url = case.config.state_url()
     if not exists(url):
         yield note("database", "there is no ledger yet", "", "`lr-retune bootstrap` makes it with the first champion")
@@ -126,6 +128,10 @@ def database(case: Case) -> Iterator[Found]:
         yield note("database", "the database holds no ledger yet", "", "`lr-retune bootstrap` makes it")
         return
     case.answers.add("ledger")
+    case.details["database"] = f" (schema version {ledger.schema})"
+    if ledger.schema != SCHEMA_VERSION:
+        what = f"the ledger has schema version {ledger.schema}, this lr-retune writes {SCHEMA_VERSION}"
+        yield note("database", what, "an older lr-retune made it", "nothing: the next run carries it over")
     yield from _named(ledger, case.config.name)
 
 

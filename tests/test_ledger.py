@@ -155,7 +155,7 @@ def test_a_broken_url_is_a_configuration_error():
 @pytest.mark.fault("E11")
 def test_a_ledger_of_a_newer_version_is_refused(file):
     filled(file)
-    edit(file, "update schema_version set version = 2")
+    edit(file, "update schema_version set version = 3")
     with pytest.raises(IntegrityError, match="upgrade lr-retune"):
         Ledger(url(file))
 

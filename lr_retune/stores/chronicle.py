@@ -21,9 +21,8 @@ from lr_retune.records import (
 )
 from lr_retune.stores.bundle import champion_from
 from lr_retune.stores.journal import trial_from
+from lr_retune.stores.keys import BORN
 from lr_retune.stores.ledger import Entry, Kind, Ledger
-
-BORN = "BORN"  # status of a first champion: there was nobody to beat
 
 # What an action amounts to when nothing has to be judged.
 _UNJUDGED: dict[Action, Outcome] = {"keep": "kept", "fix_feed": "held", "ask": "held"}

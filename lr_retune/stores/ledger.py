@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import URL, Connection, Engine, RowMapping, make_url
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.engine import Connection, RowMapping
 
 from lr_retune.errors import ConfigError, ConflictError, DependencyError, IntegrityError
-from lr_retune.records import TickLoss, canonical, micros
+from lr_retune.records import Facts, TickLoss, canonical, content_digest, micros, plain
+from lr_retune.stores import migrations
 from lr_retune.stores import schema as db
+from lr_retune.stores.chain import REGISTERED, chain_digest, time_of
+from lr_retune.stores.engine import is_busy, open_engine, parse
+from lr_retune.stores.verify import verify as examine
 
 State = Literal["PREPARED", "CLAIMED", "COMMITTED", "ABANDONED"]
 Kind = Literal["promote", "rollback", "bootstrap"]
 T = TypeVar("T")
-CONNECT = 10  # seconds until a database that does not answer counts as away; the drivers wait for minutes
 ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
 PAUSE = 0.25  # seconds after a lost connection, then twice as long: a server that restarts is soon back
-_BUSY = ("locked", "deadlock", "could not serialize")  # the whole transaction may be tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,6 @@ class Promotion:
     state: State = "PREPARED"
 
 
-def chain_digest(prev: str, kind: str, key: str, record: str) -> str:
-    """sha256 of the previous digest and this entry's content."""
-    return hashlib.sha256("\n".join((prev, kind, key, record)).encode()).hexdigest()
-
-
 class Ledger:
     """One database that may hold the ledgers of many models.
 
@@ -80,7 +74,7 @@ class Ledger:
     busy
         Seconds that one attempt waits for another writer.
     create
-        Make the tables where there are none.
+        Make the tables where there are none, and carry older ones over to today's schema.
 
     Raises
     ------
@@ -93,15 +87,16 @@ class Ledger:
     """
 
     def __init__(self, url: str, *, busy: float = 5.0, create: bool = True) -> None:
-        self.url = _parse(url)
+        self.url = parse(url)
         with self._told():
-            self._reads = _engine(self.url, busy)
+            self._reads = open_engine(self.url, busy)
         self._writes = self._reads.execution_options(writes=True)
-        if self._read(_version) is None:
-            if not create:
-                raise ConfigError(f"there is no ledger in {self._where} yet", fix="run `lr-retune bootstrap`")
-            self._write(_migrate)
-        self._refuse_newer()
+        self._bring_up(create)
+
+    @property
+    def schema(self) -> int | None:
+        """The version of its tables; None where there are none."""
+        return self._read(migrations.version)
 
     @property
     def _where(self) -> str:
@@ -143,8 +138,8 @@ class Ledger:
         return _entry(row)
 
     def verify(self, model: str) -> list[str]:
-        """Recompute the chain; one sentence per broken link, none when it holds."""
-        return self._read(lambda c: _verify(c, model))
+        """Recompute the chain and hold every row against it; one sentence per contradiction, none when all agree."""
+        return self._read(lambda c: examine(c, model))
 
     # ── the head and promotions ───────────────────────────────────────────────────────────────────
     def head(self, model: str) -> Head:
@@ -194,6 +189,16 @@ class Ledger:
         """A prepared promotion is given up; one that was claimed meanwhile stays."""
         self._write(lambda c: _mark(c, model, decision, "PREPARED", "ABANDONED"))
 
+    def renumber(self, model: str, versions: Mapping[str, tuple[str, str | None]], as_of: datetime, why: str) -> Entry:
+        """Learn the registry's new numbers of old moves: chained, and at once in every row that names them.
+
+        Parameters
+        ----------
+        versions
+            Decision of a move → version and run.
+        """
+        return self._write(lambda c: _renumber(c, model, versions, as_of, why))
+
     # ── what the registry has been shown ──────────────────────────────────────────────────────────
     def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
         """Settlement key → outcome shown and its run."""
@@ -210,20 +215,34 @@ class Ledger:
         """Upsert tick losses; what was computed with later labels stays."""
         self._write(lambda c: _put_ticks(c, model, champion, ticks, micros(label_cut)))
 
+    def observe(self, model: str, key: str, facts: Facts, body: Mapping[str, Any]) -> Entry:
+        """Add a decision together with the tick losses it saw, all or nothing."""
+
+        def work(c: Connection) -> Entry:
+            entry = _append(c, model, "decision", key, facts.as_of, body)
+            _put_ticks(c, model, facts.champion, facts.ticks, micros(facts.as_of))
+            return entry
+
+        return self._write(work)
+
     def ticks(self, model: str, champion: str) -> list[TickLoss]:
         """The series of one champion, oldest first."""
         t = db.ticks.c
         query = sa.select(db.ticks).where(t.model == model, t.champion == champion).order_by(t.start)
         return self._read(lambda c: [_tick(row) for row in c.execute(query).mappings()])
 
-    def _refuse_newer(self) -> None:
-        found = self._read(_version) or 0
-        if found > db.SCHEMA_VERSION:
+    def _bring_up(self, create: bool) -> None:
+        found = self.schema
+        if found is None and not create:
+            raise ConfigError(f"there is no ledger in {self._where} yet", fix="run `lr-retune bootstrap`")
+        if found is not None and found > db.SCHEMA_VERSION:
             raise IntegrityError(
                 f"the ledger has schema version {found}, this lr-retune knows {db.SCHEMA_VERSION}",
                 why="a newer lr-retune wrote it",
                 fix="upgrade lr-retune on this machine",
             )
+        if create and found != db.SCHEMA_VERSION:
+            self._write(migrations.bring_up)
 
     # ── transactions ──────────────────────────────────────────────────────────────────────────────
     def _read(self, work: Callable[[Connection], T]) -> T:
@@ -238,7 +257,7 @@ class Ledger:
                     return self._transact(work)
                 except (exc.IntegrityError, exc.OperationalError) as error:
                     lost = lost or error.connection_invalidated
-                    if not (lost or isinstance(error, exc.IntegrityError) or _is_busy(error)):
+                    if not (lost or isinstance(error, exc.IntegrityError) or is_busy(error)):
                         raise
                 if lost:
                     time.sleep(PAUSE * 2**attempt)
@@ -265,56 +284,6 @@ class Ledger:
                 why=why,
                 fix="check the path, its permissions and who else writes to it; restore a backup if it is corrupt",
             ) from error
-
-
-def _parse(url: str) -> URL:
-    try:
-        return make_url(url)
-    except exc.ArgumentError:
-        raise ConfigError("state.url is no database URL", fix='write "sqlite:///lr_retune.db"') from None
-
-
-def _engine(url: URL, busy: float) -> Engine:
-    if not url.drivername.startswith("sqlite"):
-        patience = {"connect_timeout": CONNECT} if "psycopg" in url.get_dialect().driver else {}
-        # a connection lives as long as its transaction: hours of training lie between two of them
-        return sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=patience)
-    memory = url.database in (None, "", ":memory:")
-    if memory:
-        engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-    else:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": busy})
-    sa.event.listen(engine, "connect", _own_transactions)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _is_busy(error: exc.OperationalError) -> bool:
-    return any(word in str(error.orig) for word in _BUSY)
-
-
-def _own_transactions(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # else the driver begins late: SQLAlchemy's documented SQLite recipe
-
-
-def _begin(connection: Connection) -> None:
-    # A writer that begins as a reader cannot wait for its turn: SQLite refuses the upgrade at once.
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _version(c: Connection) -> int | None:
-    if not sa.inspect(c).has_table("schema_version"):
-        return None
-    found: int | None = c.execute(sa.select(db.schema_version.c.version)).scalar()
-    return found
-
-
-def _migrate(c: Connection) -> None:
-    db.tables.create_all(c)
-    if _version(c) is None:
-        c.execute(db.schema_version.insert().values(version=db.SCHEMA_VERSION))
 
 
 def _head(c: Connection, model: str) -> Head:
@@ -366,7 +335,7 @@ def _claim(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mappi
             why="a decision does so once at most",
         )
     h, seen = db.heads.c, db.promotions.c
-    _append(c, model, "move", p.decision, as_of, {**body, "candidate": p.candidate, "expected": p.expected})
+    _append(c, model, "move", p.decision, as_of, _move(p, body))
     moved = c.execute(
         db.heads.update()
         .where(h.model == model, h.head == p.expected, h.epoch == p.expected_epoch)
@@ -385,11 +354,34 @@ def _claim(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mappi
     )
 
 
+def _move(p: Promotion, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the chain keeps of a claim: enough to tell a forged row of `promotions` or `heads`."""
+    return {**body, "candidate": p.candidate, "expected": p.expected, "version": p.version}
+
+
 def _is_claimed(c: Connection, model: str, p: Promotion, as_of: datetime, body: Mapping[str, Any]) -> bool:
     """Whether this very claim stands in the ledger."""
-    wanted = json.loads(canonical({**body, "candidate": p.candidate, "expected": p.expected, "as_of": as_of}))
+    wanted = json.loads(canonical({**_move(p, body), "as_of": as_of}))
     entry = _find(c, model, "move", p.decision)
     return entry is not None and entry.record == wanted
+
+
+def _renumber(
+    c: Connection, model: str, versions: Mapping[str, tuple[str, str | None]], as_of: datetime, why: str
+) -> Entry:
+    numbers = {decision: version for decision, (version, _) in versions.items()}
+    h, p = db.heads.c, db.promotions.c
+    seq = c.execute(sa.select(h.seq).where(h.model == model)).scalar()
+    body = {"versions": numbers, "reason": why}
+    entry = _append(c, model, REGISTERED, content_digest([model, seq, body]), as_of, body)
+    for decision, (version, run_id) in versions.items():
+        here = (p.model == model, p.decision == decision)
+        c.execute(db.promotions.update().where(*here).values(version=version, run_id=run_id))
+    newest = sa.select(p.decision).join(db.heads, sa.and_(h.model == p.model, h.epoch == p.expected_epoch + 1))
+    last = c.execute(newest.where(p.model == model, p.state.in_(("CLAIMED", "COMMITTED")))).scalar()
+    if last in numbers:
+        c.execute(db.heads.update().where(h.model == model).values(version=numbers[last]))
+    return entry
 
 
 def _mark(c: Connection, model: str, decision: str, old: State, new: State) -> None:
@@ -410,7 +402,7 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
     cuts = {row.start: row.label_cut for row in known}
     rows = {
         micros(tick.start): {
-            "end": micros(tick.end), "rows": tick.rows, "matured": tick.matured, "loss": tick.loss,
+            "end": micros(tick.end), "rows": tick.rows, "matured": tick.matured, "loss": plain(tick.loss),
             "mature": int(tick.mature), "label_cut": cut,
         }
         for tick in ticks
@@ -424,12 +416,8 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
         c.execute(db.ticks.update().where(*here), later)
 
 
-def _time(value: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
-
-
 def _entry(row: RowMapping) -> Entry:
-    return Entry(row["seq"], row["kind"], row["key"], _time(row["as_of"]), json.loads(row["record"]), row["digest"])
+    return Entry(row["seq"], row["kind"], row["key"], time_of(row["as_of"]), json.loads(row["record"]), row["digest"])
 
 
 def _promotion(row: RowMapping) -> Promotion:
@@ -438,31 +426,5 @@ def _promotion(row: RowMapping) -> Promotion:
 
 def _tick(row: RowMapping) -> TickLoss:
     return TickLoss(
-        _time(row["start"]), _time(row["end"]), row["rows"], row["matured"], row["loss"], bool(row["mature"])
+        time_of(row["start"]), time_of(row["end"]), row["rows"], row["matured"], row["loss"], bool(row["mature"])
     )
-
-
-def _verify(c: Connection, model: str) -> list[str]:
-    e, h, problems, prev, seq = db.entries.c, db.heads.c, [], "", 0
-    for row in c.execute(sa.select(db.entries).where(e.model == model).order_by(e.seq)).mappings():
-        if row["seq"] != seq + 1:
-            problems.append(f"entry {seq + 1} of {model} is missing")
-        if row["prev"] != prev or row["digest"] != chain_digest(row["prev"], row["kind"], row["key"], row["record"]):
-            problems.append(
-                f"entry {row['seq']} of {model} ({row['kind']} {row['key']}) was changed after it was written"
-            )
-        elif canonical(_time(row["as_of"])) != canonical(json.loads(row["record"])["as_of"]):
-            problems.append(f"entry {row['seq']} of {model} carries another time than its record")
-        prev, seq = row["digest"], row["seq"]
-    tail = c.execute(sa.select(h.seq, h.tail).where(h.model == model)).first()
-    if tail is not None and tuple(tail) != (seq, prev):
-        problems.append(f"the ledger of {model} ends at entry {seq}, and {tail[0]} were written")
-    moves = c.execute(sa.select(e.record).where(e.model == model, e.kind == "move").order_by(e.seq)).scalars().all()
-    last = json.loads(moves[-1]).get("candidate") or "" if moves else ""
-    if (head := _head(c, model)).epoch != len(moves):
-        problems.append(f"the head of {model} has moved {len(moves)} times, its epoch says {head.epoch}")
-    if head.head != last:
-        problems.append(
-            f"the head of {model} is {head.head[:12] or 'nobody'}, its last move says {last[:12] or 'nobody'}"
-        )
-    return problems

@@ -30,9 +30,9 @@ class MemoryRegistry:
         known = self._versions.setdefault(name, [])
         for number, (made_by, held) in enumerate(known):
             if made_by == decision and held == dict(files):
-                return str(number + 1), f"run-{decision}"
+                return str(number + 1), _run(decision)
         known.append((decision, dict(files)))
-        return str(len(known)), f"run-{decision}"
+        return str(len(known)), _run(decision)
 
     def alias(self, name: str, alias: str) -> str | None:
         return self._aliases.get((name, alias))
@@ -54,8 +54,9 @@ class MemoryRegistry:
         self, name: str, record: Mapping[str, Any], trials: Sequence[Any], _attachments: Mapping[str, bytes | str]
     ) -> str:
         """Keep the outcome and the number of trials; curves and pages would only fill memory."""
-        run = f"run-{record['decision']['id']}"
-        self.runs[run] = {"name": name, "outcome": record.get("outcome"), "trials": len(trials)}
+        decision = record["decision"]["id"]
+        run = _run(decision)
+        self.runs[run] = {"name": name, "decision": decision, "outcome": record.get("outcome"), "trials": len(trials)}
         return run
 
     def log_monitor(
@@ -76,14 +77,14 @@ class MemoryRegistry:
         """Every version with what would be lost with it."""
         aliased = {version for (model, _), version in self._aliases.items() if model == name}
         return [
-            Shelved(str(number + 1), files_digest(files), f"run-{made_by}", str(number + 1) in aliased)
+            Shelved(str(number + 1), files_digest(files), _run(made_by), str(number + 1) in aliased)
             for number, (made_by, files) in enumerate(self._versions.get(name, []))
             if files
         ]
 
     def shown(self, name: str) -> list[Shown]:
         """Every run of a decision."""
-        return [Shown(run, run.removeprefix("run-"), 0) for run, told in self.runs.items() if told["name"] == name]
+        return [Shown(run, told["decision"], 0) for run, told in self.runs.items() if told["name"] == name]
 
     def forget(self, name: str, versions: Sequence[str], runs: Sequence[str]) -> tuple[int, list[str]]:
         """Delete versions and runs; a version's number is never given again."""
@@ -96,3 +97,7 @@ class MemoryRegistry:
     def sweep(self, _name: str, _final: Callable[[str], bool]) -> list[str]:
         """Nothing runs on in memory after a crash."""
         return []
+
+
+def _run(decision: str) -> str:
+    return f"run-{decision}"[:64]  # as long as a ledger on PostgreSQL takes

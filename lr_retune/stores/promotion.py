@@ -42,8 +42,9 @@ from lr_retune.records import (
     plain,
 )
 from lr_retune.stores.bundle import champion_from, plan_from
-from lr_retune.stores.chronicle import BORN, Chronicle, Move, Pause, Pruned, Settlement
+from lr_retune.stores.chronicle import Chronicle, Move, Pause, Pruned, Settlement
 from lr_retune.stores.journal import Journal
+from lr_retune.stores.keys import BORN, birth_key, run_key
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
@@ -218,25 +219,22 @@ class Stores:
 
     def key(self, champion: Champion, plan: Plan, action: str) -> str:
         """What makes two runs the same run: whatever decides their bytes."""
-        return content_digest(
-            {
-                "model": self.name,
-                "action": action,
-                "champion": champion.model,
-                "epoch": champion.epoch,
-                "plan": plan.digest,
-                "config": self.config.digest,
-                "seed": self.config.seed,
-                "environment": environment(),
-            }
+        return run_key(
+            model=self.name,
+            action=action,
+            champion=champion.model,
+            epoch=champion.epoch,
+            plan=plan.digest,
+            config=self.config.digest,
+            seed=self.config.seed,
+            environment=environment(),
         )
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
     def record(self, facts: Facts, decision: Decision, page: bytes | None = None) -> list[str]:
         """File an observation and its decision; returns what could not be shown in the registry."""
         body = {"facts": facts, "decision": decision}
-        self.ledger.append(self.name, "decision", decision.id, facts.as_of, body)
-        self.ledger.put_ticks(self.name, facts.champion, facts.ticks, facts.as_of)
+        self.ledger.observe(self.name, decision.id, facts, body)
         extra = {} if facts.loss is None else {"promised": facts.loss.promised, "cusum": facts.loss.cusum}
         try:
             self.registry.log_monitor(self.name, facts.ticks, extra, _drift(page))
@@ -309,9 +307,7 @@ class Stores:
         if result.challenger is None:
             raise DataError("no trial gave a model", why="every fit failed", fix="see `lr-retune search`")
         head = self.ledger.head(self.name)
-        id = content_digest(
-            {"kind": "bootstrap", "model": self.name, "candidate": result.challenger.model, "epoch": head.epoch}
-        )
+        id = birth_key(self.name, result.challenger.model, head.epoch)
         champion = _champion(
             self.name, result, result.challenger, judgement, plan, self.config.question, id, head.epoch + 1
         )

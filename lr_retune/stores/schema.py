@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Float, Integer, MetaData, String, Table, Text, func
+from sqlalchemy import BigInteger, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, func, text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # a new one needs a step in migrations/
+
+_MOVED = text("state IN ('CLAIMED', 'COMMITTED')")
 
 tables = MetaData()
 
@@ -23,6 +25,7 @@ entries = Table(
     Column("prev", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created_at", DateTime, server_default=func.current_timestamp()),  # the database's clock; in no digest
+    Index("entries_key", "model", "kind", "key", unique=True),
 )
 
 # Where the chain ends and who is champion: the one row that promotions compare and set.
@@ -49,6 +52,8 @@ promotions = Table(
     Column("version", String(20)),
     Column("run_id", String(64)),
     Column("state", String(20), nullable=False),
+    # the head's compare-and-set lets one promotion through an epoch; this holds even for a writer without it
+    Index("promotions_epoch", "model", "expected_epoch", unique=True, sqlite_where=_MOVED, postgresql_where=_MOVED),
 )
 
 # Settlements already shown in the registry, by the outcome that was shown.
