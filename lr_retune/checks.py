@@ -142,7 +142,8 @@ def _registry(config: Config, _as_of: datetime) -> Iterator[Found]:
         error = HeldError(
             f"the registry's champion alias points at {seen or 'nothing'}, the ledger says version {head.version}",
             why="it was moved by hand or by another tool; runs hold until a person has decided",
-            fix="look who did it; point the alias back, or `lr-retune reconcile` after a crash",
+            fix=f"look who did it; point the alias {config.mlflow.aliases.champion} back, "
+            "or `lr-retune reconcile` after a crash or a loss",
         )
         yield blocking("alias_moved", error)
 

@@ -280,13 +280,19 @@ def _moved(command: str, config: Config, stores: Stores, before: Any, after: Any
 
 
 @app.command()
-def reconcile(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Tidy up after a crash: roll unfinished promotions forward or back."""
+def reconcile(
+    config: ConfigPath = DEFAULT_CONFIG,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Set the champion alias as the ledger has it, where it is gone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tidy up after a crash, and rebuild in MLflow what it lost."""
     from lr_retune.answers import answer
 
     with opened(config) as (loaded, stores):
         known = stores.ledger.entries(loaded.name)  # without a ledger nobody can say which runs are dead
-        found = stores.reconcile(strict=True) if known else []
+        found = stores.reconcile(strict=True, alias=restore) if known else []
     say(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
 
 
@@ -326,16 +332,25 @@ def contract_accept(
 
 
 @audit_app.command("verify")
-def audit_verify(config: ConfigPath = DEFAULT_CONFIG, as_json: Json = False) -> int:
-    """Recompute the ledger's hash chain."""
-    from lr_retune.answers import answer
+def audit_verify(
+    config: ConfigPath = DEFAULT_CONFIG,
+    expect: Annotated[
+        str | None, typer.Option(help="SEQ:DIGEST that an earlier audit printed as the tail: it must still stand.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Recompute the ledger's hash chain, hold every row against it, and the registry against the ledger."""
+    from lr_retune import answers
+    from lr_retune.stores.audit import audit
 
-    with opened(config) as (loaded, stores):
-        broken = stores.ledger.verify(loaded.name)
-        rows = len(stores.ledger.entries(loaded.name))
-    fields = answer("audit verify", ok=not broken, problems=broken, entries=rows)
-    say(as_json, fields, broken or [f"the chain of {rows} entries holds"])
-    return IntegrityError.exit_code if broken else 0
+    with opened(config) as (_, stores):
+        found = audit(stores, expect)
+    fields = {"problems": list(found.problems), "entries": found.entries, "tail": found.tail}
+    told = answers.answer("audit verify", ok=not found.problems, **fields, registry=found.registry)
+    warn(found.notes)
+    holds = [f"the chain of {found.entries} entries holds", f"tail: {found.tail}", f"registry: {found.registry}"]
+    say(as_json, told, list(found.problems) or holds)
+    return IntegrityError.exit_code if found.problems else 0
 
 
 ci.register(app)

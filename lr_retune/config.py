@@ -410,11 +410,34 @@ class Promote(Section):
         return self
 
 
+class Aliases(Section):
+    """What the aliases of a registered model are called."""
+
+    champion: str = Field(default="champion", pattern=r"^[A-Za-z0-9_-]{1,255}$")
+    challenger: str = Field(default="challenger", pattern=r"^[A-Za-z0-9_-]{1,255}$")
+    previous: str = Field(default="previous", pattern=r"^[A-Za-z0-9_-]{1,255}$")
+
+    @field_validator("champion", "challenger", "previous")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value.lower() == "latest" or re.fullmatch(r"[vV]\d+", value):
+            raise ValueError(f"must be another name: MLflow keeps {value!r} for itself")
+        return value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        named = [self.champion, self.challenger, self.previous]
+        if len({name.lower() for name in named}) < len(named):  # some databases tell no case
+            raise ValueError(f"must be three different names, got {', '.join(named)}")
+        return self
+
+
 class MLflow(Section):
     """Where runs and registered models are shown."""
 
     tracking_uri: Uri = "sqlite:///mlflow.db"
     experiment: str | None = None
+    aliases: Aliases = Aliases()
 
 
 class State(Section):

@@ -97,11 +97,11 @@ def _unmoved(rows: Mapping[str, RowMapping], moved: set[str], settled: Sequence[
         about = f"the promotion of decision {decision[:12]}"
         if row["state"] not in ("PREPARED", "ABANDONED"):
             yield f"{about} is {row['state']}, and no entry moved the champion"
-        if row["version"] is not None or row["run_id"] is not None:
-            yield f"{about} names a version, and no entry moved the champion"
         own = [s["next"] for s in settled if s["decision"]["id"] == decision and s.get("next")]
         if own and (row["candidate"], row["expected_epoch"] + 1) not in [(n["model"], n["epoch"]) for n in own]:
             yield f"{about} speaks of another model or epoch than its settlement"
+        if own and row["version"] is not None:
+            yield f"{about} names version {row['version']}, and no entry moved the champion"
 
 
 # ── what was judged ───────────────────────────────────────────────────────────────────────────────
@@ -159,7 +159,7 @@ def latest_ticks(decided: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], 
 
 def _tick(row: RowMapping) -> dict[str, Any]:
     times = {name: iso(time_of(row[name])) for name in ("start", "end", "label_cut")}
-    return {**times, "rows": row["rows"], "matured": row["matured"], "loss": row["loss"], "mature": bool(row["mature"])}
+    return {**times, "rows": row["rows"], "matured": row["matured"], "loss": row["loss"], "mature": row["mature"]}
 
 
 def _strangers(c: Connection) -> Iterator[str]:

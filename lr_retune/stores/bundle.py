@@ -10,7 +10,7 @@ from typing import Any
 
 from lr_retune import encoding
 from lr_retune.errors import IntegrityError
-from lr_retune.records import Champion, Column, Contract, Files, Plan, Span, canonical
+from lr_retune.records import Champion, Column, Contract, Files, Plan, Span, TickLoss, canonical
 
 CONTRACT, META, GOLDEN, ENCODING = "contract.json", "meta.json", "golden.json", "encoding.py"
 
@@ -67,6 +67,12 @@ def contract_from(value: Mapping[str, Any]) -> Contract:
 def span_from(value: Mapping[str, str]) -> Span:
     """A span from its plain form."""
     return Span(datetime.fromisoformat(value["start"]), datetime.fromisoformat(value["end"]))
+
+
+def tick_from(value: Mapping[str, Any]) -> TickLoss:
+    """A tick's loss from its plain form."""
+    times = {name: datetime.fromisoformat(value[name]) for name in ("start", "end")}
+    return TickLoss(**{**value, **times})
 
 
 def champion_from(value: Mapping[str, Any], version: str | None = None, run_id: str | None = None) -> Champion:

@@ -89,6 +89,7 @@ class Chronicle:
         self._acceptances: list[Acceptance] = []
         self._pause: Pause | None = None
         self._pruned: dict[str, Pruned] = {}
+        self._pruned_runs: set[str] = set()
 
     @property
     def moves(self) -> list[Move]:
@@ -119,6 +120,12 @@ class Chronicle:
         """Digests whose files were deleted by `lr-retune prune`."""
         self._read_on()
         return self._pruned
+
+    @property
+    def pruned_runs(self) -> set[str]:
+        """The registry's runs that `lr-retune prune` deleted."""
+        self._read_on()
+        return self._pruned_runs
 
     def accepted(self, as_of: datetime, champion: Champion) -> Acceptance | None:
         """What was accepted about a changed feed and the champion has not learned, if anything.
@@ -214,6 +221,7 @@ class Chronicle:
 
     def _prune(self, entry: Entry) -> None:
         self._pruned |= {digest: Pruned(entry.as_of, entry.record["actor"]) for digest in entry.record["models"]}
+        self._pruned_runs |= set(entry.record["runs"])
 
 
 def _seen(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 UNDO = "lr-retune rollback"
+OUTCOME = "lr_retune.outcome"  # tag of a run that shows a decision
 
 
 def title(record: Mapping[str, Any]) -> str:
@@ -51,7 +52,7 @@ def metrics(record: Mapping[str, Any]) -> dict[str, float]:
 def tags(record: Mapping[str, Any]) -> dict[str, str]:
     """Short identifiers."""
     found = {
-        "lr_retune.outcome": record.get("outcome"),
+        OUTCOME: record.get("outcome"),
         "lr_retune.status": record.get("status"),
         "lr_retune.digest": _at(record, "result", "challenger", "model"),
         "lr_retune.plan": _at(record, "plan", "digest"),
@@ -67,11 +68,11 @@ def version_tags(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str
     }
 
 
-def model(name: str) -> str:
-    """Markdown of the registered model."""
+def model(name: str, champion: str) -> str:
+    """Markdown of the registered model; ``champion`` is the alias."""
     return (
-        f"Kept by lr-retune. The alias `champion` follows its ledger: move it with `lr-retune promote` or `{UNDO}`, "
-        f"not by hand.\n\nServe it: `mlflow models serve -m models:/{name}@champion --env-manager local`"
+        f"Kept by lr-retune. The alias `{champion}` follows its ledger: move it with `lr-retune promote` or `{UNDO}`, "
+        f"not by hand.\n\nServe it: `mlflow models serve -m models:/{name}@{champion} --env-manager local`"
     )
 
 

@@ -24,6 +24,7 @@ from lr_retune.stores.verify import verify as examine
 
 State = Literal["PREPARED", "CLAIMED", "COMMITTED", "ABANDONED"]
 Kind = Literal["promote", "rollback", "bootstrap"]
+Number = tuple[str | None, str | None]  # a version in the registry and the run it came from
 T = TypeVar("T")
 ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
 PAUSE = 0.25  # seconds after a lost connection, then twice as long: a server that restarts is soon back
@@ -189,13 +190,14 @@ class Ledger:
         """A prepared promotion is given up; one that was claimed meanwhile stays."""
         self._write(lambda c: _mark(c, model, decision, "PREPARED", "ABANDONED"))
 
-    def renumber(self, model: str, versions: Mapping[str, tuple[str, str | None]], as_of: datetime, why: str) -> Entry:
+    def renumber(self, model: str, versions: Mapping[str, Number], as_of: datetime, why: str) -> Entry:
         """Learn the registry's new numbers of old moves: chained, and at once in every row that names them.
 
         Parameters
         ----------
         versions
-            Decision of a move → version and run.
+            Decision of a move → version and run; None for one that the registry holds no longer, since its
+            number may be given to another model.
         """
         return self._write(lambda c: _renumber(c, model, versions, as_of, why))
 
@@ -366,9 +368,7 @@ def _is_claimed(c: Connection, model: str, p: Promotion, as_of: datetime, body: 
     return entry is not None and entry.record == wanted
 
 
-def _renumber(
-    c: Connection, model: str, versions: Mapping[str, tuple[str, str | None]], as_of: datetime, why: str
-) -> Entry:
+def _renumber(c: Connection, model: str, versions: Mapping[str, Number], as_of: datetime, why: str) -> Entry:
     numbers = {decision: version for decision, (version, _) in versions.items()}
     h, p = db.heads.c, db.promotions.c
     seq = c.execute(sa.select(h.seq).where(h.model == model)).scalar()

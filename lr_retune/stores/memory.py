@@ -34,6 +34,10 @@ class MemoryRegistry:
         known.append((decision, dict(files)))
         return str(len(known)), _run(decision)
 
+    def called(self, alias: str) -> str:
+        """In memory an alias is called what it is."""
+        return alias
+
     def alias(self, name: str, alias: str) -> str | None:
         return self._aliases.get((name, alias))
 
@@ -66,21 +70,27 @@ class MemoryRegistry:
         _facts_extra: Mapping[str, float] | None = None,
         _attachments: Mapping[str, bytes | str] | None = None,
         /,
-    ) -> None:
-        """Keep tick losses that were not logged before."""
+    ) -> int:
+        """Keep tick losses that were not logged before; how many."""
         seen = self.monitors.setdefault(name, {})
+        before = len(seen)
         for tick in ticks:
             if tick.loss is not None and tick.mature:
                 seen.setdefault(tick.start.isoformat(), tick.loss)
+        return len(seen) - before
 
     def shelf(self, name: str) -> list[Shelved]:
         """Every version with what would be lost with it."""
         aliased = {version for (model, _), version in self._aliases.items() if model == name}
         return [
-            Shelved(str(number + 1), files_digest(files), _run(made_by), str(number + 1) in aliased)
+            Shelved(str(number + 1), files_digest(files), _run(made_by), str(number + 1) in aliased, made_by)
             for number, (made_by, files) in enumerate(self._versions.get(name, []))
             if files
         ]
+
+    def present(self, name: str) -> set[str]:
+        """Decisions that a run shows."""
+        return {told["decision"] for told in self.runs.values() if told["name"] == name}
 
     def shown(self, name: str) -> list[Shown]:
         """Every run of a decision."""

@@ -68,6 +68,7 @@ class MLflowRegistry:
         self._root = config.root
         self._experiment_name = config.mlflow.experiment or config.name
         self._tick = config.schedule.tick
+        self._aliases = config.mlflow.aliases.model_dump()
 
     # ── registry ──────────────────────────────────────────────────────────────────────────────────
     def find(self, name: str, decision: str) -> str | None:
@@ -101,16 +102,20 @@ class MLflowRegistry:
             first = same[0] if same else made
             return str(first.version), first.run_id
 
+    def called(self, alias: str) -> str:
+        """What ``[mlflow] aliases`` calls champion, challenger or previous."""
+        return str(self._aliases[alias])
+
     def alias(self, name: str, alias: str) -> str | None:
-        """The version an alias points at, or None."""
+        """The version that champion, challenger or previous points at, or None."""
         with self._told():
             model = self._model(name)
-            return None if model is None else _text(model.aliases.get(alias))
+            return None if model is None else _text(model.aliases.get(self.called(alias)))
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Point an alias at a version, whatever it pointed at."""
+        """Point champion, challenger or previous at a version, whatever it pointed at."""
         with self._told():
-            self._client.set_registered_model_alias(name, alias, version)
+            self._client.set_registered_model_alias(name, self.called(alias), version)
 
     def versions(self, name: str) -> list[str]:
         """Version numbers, oldest first."""
@@ -159,8 +164,8 @@ class MLflowRegistry:
         facts_extra: Mapping[str, float] | None = None,
         attachments: Mapping[str, bytes | str] | None = None,
         /,
-    ) -> None:
-        """Append tick losses newer than the last one shown to the model's monitor run."""
+    ) -> int:
+        """Append tick losses newer than the last one shown to the model's monitor run; how many."""
         with self._told():
             run = self._monitor(name)
             last = run.data.tags.get(LAST, "")
@@ -168,11 +173,12 @@ class MLflowRegistry:
                 self._attach(run.info.run_id, attachments)
             fresh = [t for t in ticks if t.mature and t.loss is not None and iso(t.end) > last]
             if not fresh:
-                return
+                return 0
             points: list[tuple[str, TickLoss, Any]] = [("loss", t, t.loss) for t in fresh]
             points += [(key, fresh[-1], value) for key, value in sorted((facts_extra or {}).items())]
             metrics = [self._metric(key, value, *self._when(tick)) for key, tick, value in points if _finite(value)]
             self._batch(run.info.run_id, {}, metrics[-1000:], {LAST: iso(fresh[-1].end)})
+            return len(fresh)
 
     def sweep(self, name: str, final: Callable[[str], bool], /) -> list[str]:
         """Mark runs KILLED that a crash left running, where the ledger knows the decision as final."""
@@ -191,9 +197,17 @@ class MLflowRegistry:
             aliased = set() if model is None else {str(version) for version in model.aliases.values()}
             found = self._pages(self._client.search_model_versions, f"name = '{_safe(name)}'")
             return [
-                Shelved(str(v.version), v.tags.get(DIGEST), v.run_id, str(v.version) in aliased)
+                Shelved(str(v.version), v.tags.get(DIGEST), v.run_id, str(v.version) in aliased, v.tags.get(DECISION))
                 for v in sorted(found, key=lambda v: int(v.version))
             ]
+
+    def present(self, name: str) -> set[str]:
+        """Decisions that a run shows whole; a registration alone shows nothing, nor does a deleted run."""
+        with self._told():
+            search = partial(self._client.search_runs, [self._experiment])
+            query = f"attributes.status = 'FINISHED' and tags.`{MODEL}` = '{_safe(name)}'"
+            told = [run.data.tags for run in self._pages(search, query)]
+            return {tags[DECISION] for tags in told if DECISION in tags and describe.OUTCOME in tags}
 
     def shown(self, name: str) -> list[Shown]:
         """Every run of a decision and its trials, deleted ones too that MLflow still keeps."""
@@ -387,7 +401,7 @@ class MLflowRegistry:
 
     def _ensure_model(self, name: str) -> None:
         try:
-            self._client.create_registered_model(name, description=describe.model(name))
+            self._client.create_registered_model(name, description=describe.model(name, self.called("champion")))
         except self._mlflow.exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

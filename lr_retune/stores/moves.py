@@ -15,12 +15,16 @@ from lr_retune.errors import ConflictError, HeldError
 from lr_retune.records import Champion, Files, Registry, TickLoss
 from lr_retune.stores.ledger import Head, Kind, Ledger, Promotion
 from lr_retune.stores.models import Models, checked
+from lr_retune.stores.prune import Shelved
 
 
 class Board(Registry, Protocol):
     """A registry that also shows runs: MLflow, or memory."""
 
     shows: bool  # whether anybody looks: pages are made only then
+
+    def called(self, alias: str) -> str:
+        """The configured name of champion, challenger or previous; every other method takes these three."""
 
     def versions(self, name: str) -> list[str]:
         """Version numbers, oldest first."""
@@ -40,8 +44,14 @@ class Board(Registry, Protocol):
         facts_extra: Mapping[str, float] | None = None,
         attachments: Mapping[str, bytes | str] | None = None,
         /,
-    ) -> None:
-        """Show tick losses that were not shown before."""
+    ) -> int:
+        """Show tick losses that were not shown before; how many."""
+
+    def shelf(self, name: str) -> list[Shelved]:
+        """Every version, oldest first."""
+
+    def present(self, name: str) -> set[str]:
+        """Decisions that a run shows."""
 
     def sweep(self, name: str, final: Callable[[str], bool], /) -> list[str]:
         """End runs that a crash left running, where ``final(decision id)``."""
@@ -115,8 +125,8 @@ class Mover:
                 why=f"somebody else promoted or rolled back first: epoch {head.epoch}, expected {expected.epoch}",
                 fix="run again: the challenger is judged against the new champion",
             )
-        if seen != head.version:
-            raise moved_by_hand(self.model, head.version, seen)
+        if seen != head.version or (seen is None and head.head):  # a rebuild could not register it again
+            raise self._by_hand(head.version, seen)
 
     def finish(self, row: Promotion) -> None:
         """Bring the alias in step with a claimed promotion; safe to repeat, and for several at once."""
@@ -137,13 +147,13 @@ class Mover:
             if not self._is_head(row):
                 return  # a newer promotion finished this one first
             self.ledger.commit(self.model, row.decision)  # from here on it is a hand-moved alias like any other
-            raise moved_by_hand(self.model, row.version, seen)
+            raise self._by_hand(row.version, seen)
         if before is not None and before != row.version:
             self.registry.set_alias(self.model, "previous", before)
         self.registry.set_alias(self.model, "champion", row.version or "")
         seen = self.registry.alias(self.model, "champion")
         if seen != row.version and self._is_head(row):
-            raise moved_by_hand(self.model, row.version, seen)
+            raise self._by_hand(row.version, seen)
 
     def _yield_to_newer(self, row: Promotion) -> None:
         # A process that slept between claim and alias write may have put an old version over a newer one.
@@ -152,6 +162,9 @@ class Mover:
             return
         if self.registry.alias(self.model, "champion") == row.version != head.version:
             self.registry.set_alias(self.model, "champion", head.version)
+
+    def _by_hand(self, expected: str | None, seen: str | None) -> HeldError:
+        return moved_by_hand(self.model, self.registry.called("champion"), expected, seen)
 
     def _is_head(self, row: Promotion) -> bool:
         head = self.ledger.head(self.model)
@@ -184,12 +197,18 @@ class Mover:
         return fetched
 
 
-def moved_by_hand(model: str, expected: str | None, seen: str | None) -> HeldError:
-    """The error for an alias that is not where the ledger put it."""
+def moved_by_hand(model: str, alias: str, expected: str | None, seen: str | None) -> HeldError:
+    """The error for a champion alias that is not where the ledger put it."""
+    if seen is None:
+        return HeldError(
+            f"there is no champion of {model} in the registry, the ledger says {_version(expected)}",
+            why=f"the alias {alias} or its version was deleted, or the registry was lost; nothing fills the gap",
+            fix="`lr-retune reconcile` restores a lost registry; `lr-retune reconcile --restore` the alias alone",
+        )
     return HeldError(
         f"the registry's champion of {model} is {_version(seen)}, the ledger says {_version(expected)}",
-        why="the alias was moved or deleted by hand, or by another tool; it is not overwritten in silence",
-        fix=f"point the alias champion back to {_version(expected)} in the registry, then run again",
+        why="the alias was moved by hand, or by another tool; it is not overwritten in silence",
+        fix=f"point the alias {alias} back to {_version(expected)} in the registry, then run again",
     )
 
 

@@ -48,7 +48,8 @@ from lr_retune.stores.keys import BORN, birth_key, run_key
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels, Models, checked
-from lr_retune.stores.moves import Board, Mover, Request
+from lr_retune.stores.moves import Board, Mover, Request, moved_by_hand
+from lr_retune.stores.rebuild import restore
 
 ROLLED_BACK = "LRR401"
 LIBRARIES = ("numpy", "lightgbm", "scikit-learn", "skops")
@@ -130,7 +131,7 @@ class Stores:
                 why=f"the first one was made for {first.as_of.isoformat()}",
                 fix="use a later --as-of",
             )
-        return self._numbered(seen[-1])
+        return self.numbered(seen[-1])
 
     def crowned(self, champion: Champion) -> datetime:
         """When a champion took over."""
@@ -168,6 +169,26 @@ class Stores:
         """Record that the feed has changed for good; see `Acceptance`."""
         return self.ledger.append(self.name, "contract", content_digest([body, as_of]), as_of, body)
 
+    def made(self, champion: Champion) -> bool:
+        """Whether it was judged or born here, so that the ledger can show it again."""
+        return self._chronicle.settlement_of(champion.decision) is not None
+
+    def judged(self, champion: Champion) -> Mapping[str, Any]:
+        """The record of the settlement that made it."""
+        settled = self._chronicle.settlement_of(champion.decision)
+        assert settled is not None  # asked only where `made`
+        return self._entry(settled).record
+
+    def unshown(self, there: set[str]) -> list[Settlement]:
+        """Settlements whose run is not among those of ``there``, and was not deleted by `lr-retune prune`."""
+        runs, pruned = self.ledger.projected(self.name), self._chronicle.pruned_runs
+        lost = [s for s in self._chronicle.settlements if s.decision not in there]
+        return [s for s in lost if runs.get(s.key, ("", None))[1] not in pruned]
+
+    def show_again(self, settlement: Settlement) -> None:
+        """Show a settlement whose run the registry lost."""
+        self._show(settlement, {}, again=True)
+
     @property
     def moves(self) -> Sequence[Move]:
         """Every change of the champion, oldest first."""
@@ -193,7 +214,7 @@ class Stores:
         if not head.head or self.ledger.promotions(self.name, "CLAIMED"):
             return None
         seen = self.registry.alias(self.name, "champion")
-        return None if seen == head.version else (seen or "none")
+        return None if seen is not None and seen == head.version else (seen or "none")
 
     def files(self, champion: Champion) -> dict[str, bytes]:
         """The champion's model folder, checked against the ledger's digest before anything loads it."""
@@ -385,7 +406,7 @@ class Stores:
             If no earlier champion is sound.
         """
         if decision and (done := [m for m in self._chronicle.moves if m.id == decision]):
-            return self._numbered(done[-1])
+            return self.numbered(done[-1])
         head = self.ledger.head(self.name)
         target = self._sound(self._earlier(head, to), reproduces, strict=to is not None)
         id = decision or content_digest(
@@ -396,18 +417,20 @@ class Stores:
         why = {"person": decision is None, "actor": actor, "reason": reason}
         return self._carry("rollback", id, head, champion, as_of, record, why)
 
-    def reconcile(self, *, strict: bool = False) -> list[str]:
+    def reconcile(self, *, strict: bool = False, alias: bool = False) -> list[str]:
         """Finish or undo what a crash left half done; one sentence per thing tidied or noticed.
 
         Parameters
         ----------
         strict
             Raise when the registry does not answer, instead of saying so; also look for runs that
-            were left running although the ledger is clean.
+            were left running although the ledger is clean, and put back what the registry lost.
+        alias
+            With ``strict``: point the champion alias at the ledger's champion where there is none.
         """
         notes: list[str] = []
         try:
-            self._tidy(notes, thorough=strict)
+            self._tidy(notes, thorough=strict, alias=alias)
         except DependencyError as error:
             if strict:
                 raise
@@ -415,7 +438,9 @@ class Stores:
         return notes
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
-    def _tidy(self, notes: list[str], *, thorough: bool) -> None:
+    def _tidy(self, notes: list[str], *, thorough: bool, alias: bool) -> None:
+        if thorough:
+            notes += restore(self, alias=alias)
         for row in self.ledger.promotions(self.name, "PREPARED"):
             notes.append(f"decision {row.decision[:12]}: {row.kind} {self._resume(row)}")
         for row in self.ledger.promotions(self.name, "CLAIMED"):
@@ -430,7 +455,15 @@ class Stores:
         if notes or thorough:
             notes += self.registry.sweep(self.name, self._final)
         if moved := self.registry_alias_moved():
-            notes.append(f"the champion alias of {self.name} was moved by hand to {moved}; it was left there")
+            notes.append(self._left_alone(moved))
+
+    def _left_alone(self, moved: str) -> str:
+        if moved == "none":
+            error = moved_by_hand(
+                self.name, self.registry.called("champion"), self.ledger.head(self.name).version, None
+            )
+            return f"{error.what}; {error.fix}"
+        return f"the champion alias of {self.name} was moved by hand to {moved}; it was left there"
 
     def _resume(self, row: Promotion) -> str:
         """Promote a challenger that passed while the registry was away; give anything else up."""
@@ -528,14 +561,15 @@ class Stores:
         why: Mapping[str, Any],
     ) -> Champion:
         self._mover.carry(Request(id, kind, expected, champion, as_of, record, why))
-        return self._numbered(next(move for move in self._chronicle.moves if move.id == id))
+        return self.numbered(next(move for move in self._chronicle.moves if move.id == id))
 
-    def _numbered(self, move: Move) -> Champion:
+    def numbered(self, move: Move) -> Champion:
+        """A move's champion with the registry's numbers of today."""
         row = self.ledger.promotion(self.name, move.id)
         return move.champion if row is None else replace(move.champion, version=row.version, run_id=row.run_id)
 
     def _earlier(self, head: Head, to: str | None) -> list[Champion]:
-        past = [self._numbered(move) for move in self._chronicle.moves[::-1]]
+        past = [self.numbered(move) for move in self._chronicle.moves[::-1]]
         if to is not None:
             found = [c for c in past if c.version == to][:1]
             if not found:
@@ -579,10 +613,12 @@ class Stores:
     def _shown_as(self, settlement: Settlement) -> Outcome:
         return self._chronicle.outcome(settlement) or "held"
 
-    def _show(self, settlement: Settlement, attachments: Mapping[str, bytes | str]) -> tuple[Outcome, str]:
+    def _show(
+        self, settlement: Settlement, attachments: Mapping[str, bytes | str], *, again: bool = False
+    ) -> tuple[Outcome, str]:
         outcome = self._shown_as(settlement)
         shown, run = self.ledger.projected(self.name).get(settlement.key, ("", None))
-        if shown != outcome or run is None:
+        if again or shown != outcome or run is None:
             record = self._entry(settlement).record
             pages = {"decision.json": canonical(record), **attachments}
             trials = record["result"]["trials"]

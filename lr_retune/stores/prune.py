@@ -25,6 +25,7 @@ class Shelved:
     digest: str | None  # None: not registered by lr-retune
     run_id: str | None  # its files lie under this run
     aliased: bool
+    decision: str | None = None  # that registered it
 
 
 @dataclass(frozen=True, slots=True)
