@@ -1,5 +1,6 @@
 import importlib.util
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -223,9 +224,9 @@ def test_a_registry_that_says_otherwise_is_found(tmp_path, tamper, said):
     stores = Stores.in_memory(rig.config(tmp_path))
     rig.born(stores)
     rig.promote(stores)
-    assert (audit(stores).problems, audit(stores).registry) == ((), "agrees")
+    assert (audit(stores, registry=True).problems, audit(stores, registry=True).registry) == ((), "agrees")
     tamper(stores.registry)
-    found = audit(stores)
+    found = audit(stores, registry=True)
     assert any(said in problem for problem in found.problems), found
     assert found.registry == "differs"
     assert stores.ledger.verify("fraud") == []
@@ -237,6 +238,29 @@ def test_with_the_registry_away_the_ledger_is_verified_and_that_is_said(stores, 
         raise DependencyError("MLflow is away")
 
     monkeypatch.setattr(stores.registry, "shelf", away)
-    found = audit(stores)
+    found = audit(stores, registry=True)
     assert (found.problems, found.registry) == ((), "away")
     assert "MLflow is away" in found.notes[0]
+    assert found.exit_code == 4
+    assert (audit(stores).registry, audit(stores).exit_code) == ("not asked", 0)
+
+
+# ── the commands ──────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.fault("E6", "G5", "G6")
+def test_the_commands_tell_it_in_their_exit_codes(home, cli):
+    whole = cli("audit", "verify", "--registry", "--json")
+    assert (whole.code, whole.json["registry"], whole.json["problems"]) == (0, "agrees", [])
+    pin = whole.json["tail"]
+    assert cli("audit", "verify", "--expect", pin).code == 0
+    assert f"tail: {pin}" in cli("audit", "verify").out
+    with sqlite3.connect(home / "mlflow.db") as connection:
+        connection.execute("DELETE FROM registered_model_aliases WHERE alias = 'champion'")
+    connection.close()
+    assert "points at none" in cli("audit", "verify", "--registry").out
+    assert cli("audit", "verify", "--registry").code == 6
+    told = cli("reconcile", "--json")
+    assert (told.code, "reconcile --restore" in told.json["tidied"][-1]) == (0, True)
+    assert cli("reconcile", "--restore", "--json").json["tidied"] == ["the alias champion points at version 2 again"]
+    assert cli("audit", "verify", "--registry").code == 0
+    assert cli("audit", "verify", "--expect", "99:" + pin.partition(":")[2]).code == 6
+    assert cli("audit", "verify", "--expect", "nonsense").code == 2

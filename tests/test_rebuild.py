@@ -47,7 +47,7 @@ def aliases(stores):
 
 def whole(stores):
     """Everything that the ledger knows is shown, and nothing is left to do."""
-    found = audit(stores)
+    found = audit(stores, registry=True)
     assert (found.problems, found.registry) == ((), "agrees")
     assert stores.reconcile(strict=True) == []
     decisions = {
@@ -91,7 +91,7 @@ def test_numbers_that_differ_afterwards_are_chained_and_used(stores):
 def test_a_ledger_on_postgresql_is_learned_from_and_learns_the_same(tmp_path, postgres):
     config = rig.config(tmp_path)
     old = lived(Stores(Ledger(postgres.database()), MemoryRegistry(), MemoryModels(), config))
-    assert audit(old).registry == "agrees"
+    assert audit(old, registry=True).registry == "agrees"
     registry = MemoryRegistry()
     registry._versions["fraud"] = [("", {})]
     new = on(old, registry)
@@ -202,7 +202,7 @@ def test_what_was_pruned_stays_pruned_and_is_told(stores):
     assert sum("`lr-retune prune` deleted its files" in note for note in notes) == 1
     assert new.registry.versions("fraud") == ["1", "2"]
     assert aliases(new) == {"champion": "1", "challenger": "2", "previous": "2"}
-    assert audit(new).problems == ()
+    assert audit(new, registry=True).problems == ()
 
 
 def test_a_champion_whose_files_are_damaged_gets_no_alias(stores):
@@ -259,7 +259,7 @@ def test_an_mlflow_replaced_by_an_empty_one_shows_the_same_again_under_the_confi
     shutil.rmtree(tmp_path / "mlartifacts")
     empty = {"tracking_uri": "sqlite:///anew/mlflow.db", "aliases": NAMES}
     new = Stores.open(rig.config(tmp_path, mlflow=empty))
-    assert audit(new).registry == "differs"
+    assert audit(new, registry=True).registry == "differs"
     new.reconcile(strict=True)
     assert pages(new) == before
     assert whole(new)

@@ -23,17 +23,26 @@ class Audit:
     problems: tuple[str, ...]
     entries: int
     tail: str | None  # "SEQ:DIGEST" of the newest entry: kept elsewhere, it proves later that nothing was cut off
-    registry: Literal["agrees", "differs", "away"]
+    registry: Literal["not asked", "agrees", "differs", "away"] = "not asked"
     notes: tuple[str, ...] = ()
 
+    @property
+    def exit_code(self) -> int:
+        """6 for a contradiction, 4 for a registry that was asked and did not answer."""
+        if self.problems:
+            return IntegrityError.exit_code
+        return DependencyError.exit_code if self.registry == "away" else 0
 
-def audit(stores: Stores, expect: str | None = None) -> Audit:
-    """Verify the ledger, hold it against a pinned entry, and the registry against it.
+
+def audit(stores: Stores, expect: str | None = None, *, registry: bool = False) -> Audit:
+    """Verify the ledger, hold it against a pinned entry, and the registry against it where that is asked.
 
     Parameters
     ----------
     expect
         ``SEQ:DIGEST`` as an earlier audit printed it; the first eight letters of the digest do.
+    registry
+        Ask the registry too; else the ledger alone answers, without MLflow.
 
     Raises
     ------
@@ -43,6 +52,8 @@ def audit(stores: Stores, expect: str | None = None) -> Audit:
     entries = stores.ledger.entries(stores.name)
     problems = [*stores.ledger.verify(stores.name), *(pinned(stores.name, entries, expect) if expect else ())]
     tail = f"{entries[-1].seq}:{entries[-1].digest}" if entries else None
+    if not registry:
+        return Audit(tuple(problems), len(entries), tail)
     try:
         differs = list(contradictions(stores))
     except DependencyError as error:

@@ -103,8 +103,8 @@ class MLflowRegistry:
             return str(first.version), first.run_id
 
     def called(self, alias: str) -> str:
-        """What ``[mlflow] aliases`` calls champion, challenger or previous."""
-        return str(self._aliases[alias])
+        """What ``[mlflow] aliases`` calls champion, challenger or previous; another name is what it is."""
+        return str(self._aliases.get(alias, alias))
 
     def alias(self, name: str, alias: str) -> str | None:
         """The version that champion, challenger or previous points at, or None."""
