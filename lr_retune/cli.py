@@ -12,7 +12,7 @@ import typer
 
 from lr_retune import __version__, ci, console, daily
 from lr_retune.console import moment, opened, progress, say, warn
-from lr_retune.errors import ConfigError, DataError, HeldError, IntegrityError
+from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
 
 if TYPE_CHECKING:
