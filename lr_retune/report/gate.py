@@ -93,9 +93,9 @@ def _json(found: Verdict) -> str:
         "rules": rules,
         "expires_at": found.expires_at,
     }
-    who = found.forced
-    forced = {} if who is None else {"actor": who.actor, "reason": who.reason, "ledger_row": who.ledger_row}
-    return json.dumps({**fields, **({"forced": forced} if forced else {})})
+    if (who := found.forced) is not None:
+        fields = {**fields, "forced": {"actor": who.actor, "reason": who.reason, "ledger_row": who.ledger_row}}
+    return json.dumps(fields)
 
 
 def _overruled(found: Verdict) -> str:

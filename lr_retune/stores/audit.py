@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -91,20 +91,18 @@ def contradictions(stores: Stores) -> Iterator[str]:
             yield f"{about} is gone from the registry"
         elif (held.digest, held.decision) != (champion.model, champion.decision):
             told = f"decision {str(held.decision)[:12]} and digest {str(held.digest)[:12]}"
-            yield (
-                f"{about} carries {told} in the registry, the ledger says {champion.decision[:12]} and "
-                + (champion.model[:12])
-            )
+            ours = f"{champion.decision[:12]} and {champion.model[:12]}"
+            yield f"{about} carries {told} in the registry, the ledger says {ours}"
     yield from _champion(stores, shelf.keys())
 
 
-def _champion(stores: Stores, there: object) -> Iterator[str]:
+def _champion(stores: Stores, there: Container[str | None]) -> Iterator[str]:
     head = stores.ledger.head(stores.name)
     if (moved := stores.registry_alias_moved()) is not None:
         alias = stores.registry.called("champion")
         yield f"the registry's alias {alias} points at {moved}, the ledger says version {head.version}"
     champion = stores.numbered(stores.moves[-1])
-    if stores.made(champion) and head.version in there:  # type: ignore[operator]
+    if stores.made(champion) and head.version in there:
         try:
             stores.verify_files(champion.model, head.version)
         except (IntegrityError, HeldError) as error:
