@@ -73,6 +73,7 @@ def report(config: Config, found: Report) -> dict[str, Any]:
         "challenger": None,
         "control": None,
         "verdicts": [],
+        "look": None,
         "attribution": {},
         "cost": {},
         "run_id": found.run_id,
@@ -85,6 +86,7 @@ def report(config: Config, found: Report) -> dict[str, Any]:
             "control": _arm(config, found.result, "control", losses),
             "fixed": _arm(config, found.result, "fixed", losses),
             "verdicts": found.judgement.verdicts,
+            "look": found.judgement.look,
             "attribution": found.judgement.attribution,
             "cost": found.result.cost,
             "at_wall": found.result.at_wall,
@@ -205,6 +207,7 @@ def lines_of_report(found: Report) -> list[str]:
             for role, rate, schedule, steps, loss in rows
         ]
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
+        text += [] if found.judgement.look is None else [f"  {found.judgement.look.promise}"]
         text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
     rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"
     text.append(f"  champion: version {found.champion.version}, rate {rate_now}")

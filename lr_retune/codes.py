@@ -62,11 +62,14 @@ def known() -> dict[str, str]:
     """Every code and word with its meaning."""
     from lr_retune.data.contract import FAULTS
     from lr_retune.judge.gates import RULES
+    from lr_retune.judge.looks import LOOK_RULES
     from lr_retune.stores.gate import GATE_RULES
     from lr_retune.watch.reasons import REASONS
 
     return dict(
-        chain.from_iterable(d.items() for d in (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, FAULTS, REASONS))
+        chain.from_iterable(
+            d.items() for d in (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, LOOK_RULES, FAULTS, REASONS)
+        )
     )
 
 

@@ -572,6 +572,29 @@ class HoldoutScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """An earlier look that could have promoted somebody: who was judged on which ticks."""
+
+    span: Span
+    challenger: str  # digest
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one judgement may err: alpha is shared by all looks at the same ticks."""
+
+    number: int  # of this challenger, from 1
+    ticks: int  # of the holdout
+    fresh: int  # of them, that judged nobody before
+    challengers: int  # that met on any of these ticks, this one included
+    alpha: float  # one-sided level of this look
+    stated: float  # false PASS of all looks at a range of so many ticks together, at most
+    promise: str = ""  # the same in words
+    counts: bool = True  # rows were compared: luck could have made it a PASS
+    code: str = "LRR230"
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """All verdicts on one challenger, with the holdout losses behind them."""
 
@@ -579,6 +602,7 @@ class Judgement:
     losses: Mapping[str, float]  # champion, challenger, control, fixed: loss on the holdout
     challenger_ticks: tuple[float, ...] = ()  # the challenger's loss per holdout tick: its promise
     attribution: Mapping[str, float | None] = field(default_factory=dict)  # data, rate: relative gains
+    look: Look | None = None  # None: a first model, or settled before looks were counted
 
     @property
     def status(self) -> Status:

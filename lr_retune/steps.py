@@ -21,6 +21,7 @@ from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.judge.judgement import judge_scores, tick_values
+from lr_retune.judge.looks import at_level, look_at, told
 from lr_retune.metrics import Loss, curve_loss_for, loss_for
 from lr_retune.plugins import Group, Plugins, load_family, provider, strategy_of
 from lr_retune.records import (
@@ -611,7 +612,7 @@ def _foreign(plugins: Plugins, contract: Contract) -> dict[str, Any]:
 
 # ── judge ─────────────────────────────────────────────────────────────────────────────────────────
 def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult) -> Judgement:
-    """Meet the champion once, on the holdout that nothing was tuned on."""
+    """Meet the champion on the holdout that nothing was tuned on, with the alpha that earlier looks at it left."""
     feed, gaps, champion = Feed(config, plugins.feeds, plan.as_of), excused(seen.facts.faults), seen.champion
     ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
     theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
@@ -624,7 +625,9 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         control=score(result.control, ours) if result.control else None,
         fixed=score(result.fixed, ours) if result.fixed else None,
     )
-    return judge_scores(scores, result, config, plugins.gates)
+    met = stores.looks(stores.key(champion, plan, seen.decision.action))
+    look = look_at(scores.tick, "" if result.challenger is None else result.challenger.model, met, config.gates.alpha)
+    return told(judge_scores(scores, result, at_level(config, look), plugins.gates), look)
 
 
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:

@@ -125,7 +125,19 @@ FIELDS: list[tuple[str, set[str]]] = [
     ("watch --as-of 2024-04-17", LOOK),
     (
         "run --as-of 2024-04-17",
-        LOOK | {"outcome", "champion", "challenger", "control", "verdicts", "attribution", "cost", "run_id", "timing"},
+        LOOK
+        | {
+            "outcome",
+            "champion",
+            "challenger",
+            "control",
+            "verdicts",
+            "look",
+            "attribution",
+            "cost",
+            "run_id",
+            "timing",
+        },
     ),
     (
         "search --as-of 2024-04-17 --strategy fixed --seed 3",

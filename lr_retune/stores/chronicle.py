@@ -13,13 +13,14 @@ from lr_retune.records import (
     Champion,
     Cost,
     History,
+    Looked,
     Outcome,
     PastDecision,
     Probe,
     Searched,
     Trial,
 )
-from lr_retune.stores.bundle import champion_from
+from lr_retune.stores.bundle import champion_from, span_from
 from lr_retune.stores.journal import trial_from
 from lr_retune.stores.keys import BORN
 from lr_retune.stores.ledger import Entry, Kind, Ledger
@@ -57,6 +58,8 @@ class Settlement:
     strategy: str
     trials: tuple[Trial, ...]  # without their curves
     searched: Searched | None  # None: a refit
+    champion: str = ""  # digest it met; empty: a first model met nobody
+    looked: Looked | None = None  # None: nobody could have been promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,17 @@ class Chronicle:
         key = self._settled_by.get(decision)
         return None if key is None else self._settlements[key]
 
+    def looks(self, key: str) -> tuple[Looked, ...]:
+        """Looks filed before the settlement of this key, all where there is none yet, oldest first.
+
+        In the ledger's order, whatever time a run simulates: ticks that judged somebody stay used, and a repeated run
+        finds what it found at first.
+        """
+        self._read_on()
+        known = list(self._settlements)
+        before = known[: known.index(key)] if key in known else known
+        return tuple(found for each in before if (found := self._settlements[each].looked) is not None)
+
     def searched(self, as_of: datetime, family: str) -> tuple[tuple[Trial, ...], ...]:
         """Trials of each search strictly before ``as_of``, oldest first; a refit is none."""
         past = [s for s in self.settlements if s.as_of < as_of and s.family == family and s.strategy != "refit"]
@@ -193,7 +207,8 @@ class Chronicle:
     def _settlement(self, entry: Entry) -> None:
         decision, result = entry.record["decision"]["id"], entry.record["result"]
         trials = tuple(trial_from(trial | {"curve": ()}) for trial in result["trials"])
-        made = (result["family"], result["strategy"], trials, _searched(entry))
+        met = (entry.record.get("champion") or {}).get("model", "")
+        made = (result["family"], result["strategy"], trials, _searched(entry), met, _looked(entry))
         self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"], entry.as_of, *made)
         self._settled_by[decision] = entry.key
 
@@ -262,6 +277,15 @@ def _searched(entry: Entry) -> Searched | None:
         starved=nearest is not None and nearest["state"] == "starved",
         rate_effect=entry.record["judgement"]["attribution"].get("rate"),
     )
+
+
+def _looked(entry: Entry) -> Looked | None:
+    """Whom a settlement judged on which ticks; those from before looks were counted spent all of their alpha."""
+    record, challenger = entry.record, entry.record["result"]["challenger"]
+    look = record["judgement"].get("look")
+    if record["status"] == BORN or challenger is None or (look is not None and not look["counts"]):
+        return None
+    return Looked(span_from(record["plan"]["holdout"]), challenger["model"])
 
 
 _READERS = {

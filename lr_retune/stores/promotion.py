@@ -30,6 +30,7 @@ from lr_retune.records import (
     Files,
     History,
     Judgement,
+    Looked,
     Outcome,
     Past,
     PastDecision,
@@ -237,6 +238,10 @@ class Stores:
         """The ledger's entry on a decision's judged challenger; None for a first champion, which beat nobody."""
         found = self._chronicle.settlement_of(decision)
         return None if found is None or found.status == BORN else self._entry(found)
+
+    def looks(self, key: str) -> Sequence[Looked]:
+        """Looks at holdouts that were filed before the settlement of ``key``, oldest first."""
+        return self._chronicle.looks(key)
 
     def key(self, champion: Champion, plan: Plan, action: str) -> str:
         """What makes two runs the same run: whatever decides their bytes."""
