@@ -22,6 +22,7 @@ from lr_retune.records import (
     Report,
     TuneResult,
 )
+from lr_retune.rematch import settled
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.fixable import ANSWERS, change, known
 from lr_retune.watch.policy import decide, probe_due
@@ -96,7 +97,7 @@ def retune(
     past = stores.past(as_of, plugins.family.name)
     result = step(steps.tune, config, plugins, stores, plan, seen, past)
     judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
-    return step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
+    return settled(config, plugins, stores, step, seen, plan, result, judgement)
 
 
 def first_model(

@@ -239,6 +239,17 @@ class Stores:
         found = self._chronicle.settlement_of(decision)
         return None if found is None or found.status == BORN else self._entry(found)
 
+    def winner(self, beaten: Champion, plan: Plan) -> Champion | None:
+        """Who is champion instead of ``beaten``; None: nobody, or one that knows later rows than ``plan``."""
+        newest = self.numbered(self._chronicle.moves[-1])
+        if newest.epoch == beaten.epoch or newest.reference.end > plan.holdout.end:
+            return None
+        return newest
+
+    def knows(self, decision: str) -> bool:
+        """Whether a decision was judged before."""
+        return self._chronicle.settlement_of(decision) is not None
+
     def looks(self, key: str) -> Sequence[Looked]:
         """Looks at holdouts that were filed before the settlement of ``key``, oldest first."""
         return self._chronicle.looks(key)

@@ -55,6 +55,8 @@ REASONS: dict[str, str] = {
     "paused": "A person paused the model: nothing is trained or promoted, runs go on observing, and the decision says "
     "what it would have been. A pause silences no alarm: a broken feed (exit code 3) and a moved alias (10) are told "
     "as ever, for serving suffers from them all the same. `lr-retune resume` ends it.",
+    "lost_race": "The challenger passed, but another run changed the champion first: it is judged again, against the "
+    "new champion, as one more look at the same ticks.",
     "never": "The policy keeps whatever happens: a baseline of replay.",
     "always": "The policy trains at every tick: a baseline of replay.",
 }

@@ -1,0 +1,74 @@
+"""What a run does whose challenger passed and lost the race to another: it meets whoever won, with the fits it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lr_retune import steps
+from lr_retune.config import Config
+from lr_retune.errors import ConflictError
+from lr_retune.plugins import Plugins
+from lr_retune.records import Champion, Decision, Judgement, Plan, Reason, Report, TuneResult, content_digest
+from lr_retune.stores.promotion import Stores
+
+if TYPE_CHECKING:
+    from lr_retune.retune import Step
+
+RIVALS = 8  # races lost in a row before a run gives up
+
+
+def settled(
+    config: Config,
+    plugins: Plugins,
+    stores: Stores,
+    step: Step,
+    seen: Report,
+    plan: Plan,
+    result: TuneResult,
+    judgement: Judgement,
+) -> Report:
+    """Settle a judged challenger; one that lost a race is judged again, against the winner.
+
+    The second judgement is a decision of its own, with its own key and the alpha that a second look has. A run that
+    is repeated finds it in the ledger and ends with its outcome.
+
+    Raises
+    ------
+    ConflictError
+        If the race was lost and the challenger does not beat the winner either, or cannot be compared with it: the
+        winner knows rows that are later than this holdout.
+    """
+    lost: ConflictError | None = None
+    for _ in range(RIVALS):
+        try:
+            found = step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
+        except ConflictError as error:
+            if (winner := stores.winner(seen.champion, plan)) is None:
+                raise
+            seen, result = _against(winner, seen, result)
+            lost = None if stores.knows(seen.decision.id) else error
+            stores.record(seen.facts, seen.decision)
+            judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
+            continue
+        if lost is None or found.outcome == "promoted":
+            return found
+        raise ConflictError(lost.what, why=lost.why, fix=_told(found)) from lost
+    raise ConflictError(f"{config.name} was won by others {RIVALS} times while this run judged", fix="run again later")
+
+
+def _against(winner: Champion, seen: Report, result: TuneResult) -> tuple[Report, TuneResult]:
+    """The same evidence about another champion; arms at the rate of the one before tell nothing about it."""
+    one = result.challenger
+    same = one is not None and (one.learning_rate, one.schedule) == (winner.learning_rate, winner.schedule)
+    reason = Reason("lost_race", f"another run made {winner.model[:12]} champion while this one judged")
+    id = content_digest([seen.decision.id, winner.model, winner.epoch])
+    decision = Decision(id, seen.decision.action, (*seen.decision.reasons, reason))
+    again = replace(result, same_rate=same, control=None, old_rows=None, repeats={})
+    return replace(seen, champion=winner, decision=decision), again
+
+
+def _told(found: Report) -> str:
+    assert found.judgement is not None
+    reasons = "; ".join(v.reason for v in found.judgement.verdicts if v.status != "PASS")
+    return f"nothing to do: it was judged against the new champion and is {found.outcome}: {reasons}"
