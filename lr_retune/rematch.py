@@ -44,7 +44,7 @@ def settled(
         try:
             found = step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
         except ConflictError as error:
-            if (winner := stores.winner(seen.champion, plan)) is None:
+            if (winner := _winner(stores, seen, plan)) is None:
                 raise
             seen, result = _against(winner, seen, result)
             lost = None if stores.knows(seen.decision.id) else error
@@ -57,13 +57,24 @@ def settled(
     raise ConflictError(f"{config.name} was won by others {RIVALS} times while this run judged", fix="run again later")
 
 
+def _winner(stores: Stores, seen: Report, plan: Plan) -> Champion | None:
+    """Whom this run met when it was made for the first time, else who is champion now."""
+    winners = stores.winners(seen.champion, plan)
+    met = [each for each in winners if stores.knows(_id(seen, each))]
+    newest = [each for each in winners if each.epoch == stores.ledger.head(stores.name).epoch]
+    return next(iter([*met, *newest]), None)
+
+
+def _id(seen: Report, winner: Champion) -> str:
+    return content_digest([seen.decision.id, winner.model, winner.epoch])
+
+
 def _against(winner: Champion, seen: Report, result: TuneResult) -> tuple[Report, TuneResult]:
     """The same evidence about another champion; arms at the rate of the one before tell nothing about it."""
     one = result.challenger
     same = one is not None and (one.learning_rate, one.schedule) == (winner.learning_rate, winner.schedule)
     reason = Reason("lost_race", f"another run made {winner.model[:12]} champion while this one judged")
-    id = content_digest([seen.decision.id, winner.model, winner.epoch])
-    decision = Decision(id, seen.decision.action, (*seen.decision.reasons, reason))
+    decision = Decision(_id(seen, winner), seen.decision.action, (*seen.decision.reasons, reason))
     again = replace(result, same_rate=same, control=None, old_rows=None, repeats={})
     return replace(seen, champion=winner, decision=decision), again
 

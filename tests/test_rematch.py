@@ -108,7 +108,7 @@ def test_nobody_won_where_the_champion_is_the_one_that_was_met(path: Path) -> No
     champion = stores.champion(AT)
     plan = stores.trained_on(champion)
     assert plan is not None
-    assert stores.winner(champion, plan) is None
-    assert stores.winner(replace(champion, epoch=0), plan) == champion
+    assert stores.winners(champion, plan) == []
+    assert stores.winners(replace(champion, epoch=0), plan) == [champion]
     earlier = replace(plan, holdout=Span(plan.holdout.start, day(99)))
-    assert stores.winner(replace(champion, epoch=0), earlier) is None
+    assert stores.winners(replace(champion, epoch=0), earlier) == []

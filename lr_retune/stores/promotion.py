@@ -239,12 +239,10 @@ class Stores:
         found = self._chronicle.settlement_of(decision)
         return None if found is None or found.status == BORN else self._entry(found)
 
-    def winner(self, beaten: Champion, plan: Plan) -> Champion | None:
-        """Who is champion instead of ``beaten``; None: nobody, or one that knows later rows than ``plan``."""
-        newest = self.numbered(self._chronicle.moves[-1])
-        if newest.epoch == beaten.epoch or newest.reference.end > plan.holdout.end:
-            return None
-        return newest
+    def winners(self, beaten: Champion, plan: Plan) -> list[Champion]:
+        """Champions after ``beaten``, oldest first; without those that know later rows than ``plan``."""
+        later = [self.numbered(move) for move in self._chronicle.moves if move.champion.epoch > beaten.epoch]
+        return [each for each in later if each.reference.end <= plan.holdout.end]
 
     def knows(self, decision: str) -> bool:
         """Whether a decision was judged before."""
