@@ -29,6 +29,7 @@ def champion(config: Config, found: Champion) -> dict[str, Any]:
         "version": found.version,
         "model": found.model,
         "learning_rate": found.learning_rate,
+        "mode": found.mode,
         "steps": found.steps,
         "loss": found.promised,
         "metric": in_users_direction(config, found.promised),

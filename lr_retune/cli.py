@@ -264,6 +264,8 @@ def rollback(
             as_of=moment(loaded, as_of),
             reproduces=lambda files: reproduces(loaded, files),
         )
+        if after.mode == "score_only":
+            warn(["LRR422: its files have the recorded digests; golden predictions were skipped, it is never loaded"])
         _moved("rollback", loaded, stores, before, after, as_json)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from itertools import chain
 
 LEDGER_RULES = {
+    "LRR421": "An adopted model cannot be loaded safely (a pickle, code, types outside the allowlist). Its files are "
+    "never read: the scores it logged stand for it, and it can be beaten and gone back to.",
+    "LRR422": "A rollback went back to a model whose files are never loaded: their digests were checked, its golden "
+    "predictions were skipped.",
     "LRR401": "This very model was rolled back before. It comes back only by `lr-retune promote --force --reason …`.",
 }
 CHECKS = {

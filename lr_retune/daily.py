@@ -20,8 +20,48 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    for command in (status, doctor, pause, resume, prune):
+    for command in (adopt, status, doctor, pause, resume, prune):
         app.command()(command)
+
+
+def adopt(
+    model: Annotated[str, typer.Option("--model", help="The registered model's name: that of retune.toml.")],
+    version: Annotated[str, typer.Option("--version", help="Its version.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    scores: Annotated[
+        str | None, typer.Option(help="A column of logged scores that stands for the model; it is not loaded then.")
+    ] = None,
+    actor: Actor = "",
+    reason: Why = "",
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Take over a registered model as champion; what cannot be loaded safely is represented by its logged scores."""
+    from lr_retune import answers
+    from lr_retune.adopt import adopt as take_over
+    from lr_retune.plugins import load_plugins
+
+    with opened(config, tidy=True, create=True) as (loaded, stores), progress("adopt") as tell:
+        if model != loaded.name:
+            fix = f'set name = "{model}", or adopt a version of {loaded.name}'
+            raise ConfigError(f"{model!r} is not the model of {config}, {loaded.name!r}", fix=fix)
+        if not version.isdecimal():
+            raise ConfigError(f"{version[:40]!r} is no version", why="versions are whole numbers", fix="--version 3")
+        made, notes = take_over(
+            loaded,
+            stores,
+            load_plugins(loaded, tell),
+            version,
+            moment(loaded, as_of),
+            scores=scores,
+            actor=actor or console.user(),
+            reason=reason,
+        )
+    warn(notes)
+    fields = answers.answer("adopt", champion=answers.champion(loaded, made), mode=made.mode, notes=list(notes))
+    loss = answers.short(made.promised)
+    how = f"rate {made.learning_rate:.4g}, {made.steps} steps" if made.mode == "loaded" else "by its logged scores"
+    say(as_json, fields, [f"champion: version {made.version} ({made.mode}), {how}, holdout loss {loss}"])
 
 
 def doctor(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json = False) -> int:

@@ -28,6 +28,7 @@ Outcome = Literal[
 ]
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]
 TrialState = Literal["complete", "pruned", "diverged", "starved", "failed"]
+Mode = Literal["loaded", "score_only"]
 Role = Literal["candidate", "control", "fixed"]
 Effort = Literal["fast", "balanced", "thorough"]
 Answer = Literal["rate", "average", "cheap_to_serve"]
@@ -129,6 +130,7 @@ class Contract:
     rows: int  # learned on that many
     transform: str | None = None  # the entry point that derives columns from raw ones
     accepted: str | None = None  # key of the acceptance it was learned under
+    score: str | None = None  # the last column, where it holds logged scores that stand for a model nobody loads
 
     @property
     def features(self) -> list[dict[str, Any]]:
@@ -138,6 +140,11 @@ class Contract:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
+
+    @property
+    def inputs(self) -> Contract:
+        """Without the logged scores."""
+        return self if self.score is None else replace(self, columns=self.columns[:-1], score=None)
 
     @property
     def categorical(self) -> tuple[int, ...]:
@@ -555,6 +562,7 @@ class Champion:
     question: str  # digest of metric, ticks and label: what the promise is a promise of
     decision: str  # id of the decision that made it champion
     epoch: int  # fencing token: how often the head has moved
+    mode: Mode = "loaded"  # score_only: its files are never read, its logged scores stand for it
     version: str | None = field(default=None, metadata={"outside": True})  # MLflow's number
     run_id: str | None = field(default=None, metadata={"outside": True})
 

@@ -22,6 +22,7 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.judge.looks import at_level, look_at, told
+from lr_retune.logged import SCORE_ONLY, LoggedScores
 from lr_retune.metrics import Loss, curve_loss_for, loss_for
 from lr_retune.plugins import Group, Plugins, load_family, provider, strategy_of
 from lr_retune.records import (
@@ -185,7 +186,9 @@ def _measured(
     rows = feed.rows(champion.contract, span, gaps, per_tick=_per_tick(config, span))
     model = load_model(config, champion.family, stores.files(champion))
     score = model.predict(rows.x)
-    served = (*_served(config, feed, stores, champion, span, score), *_selective(config, rows, score, base.horizon))
+    served = _served(config, feed, stores, champion, span, score)
+    rows, score = _scored(champion.contract, rows, score)
+    served = (*served, *_selective(config, rows, score, base.horizon))
     base = replace(base, faults=(*base.faults, *served))
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
     ticks = tuple(
@@ -196,7 +199,7 @@ def _measured(
     if harder is not None and harder.since is not None and harder.level is not None:
         asked = rebased(*asked, harder.since, harder.level)
     held = feed.rows(champion.contract, champion.reference, gaps, per_tick=_per_tick(config, champion.reference))
-    before = model.predict(held.x)
+    held, before = _scored(champion.contract, held, model.predict(held.x))
     ranks = _ranks(config, held)
     return replace(
         base,
@@ -212,7 +215,7 @@ def _measured(
             usual(
                 held,
                 before,
-                champion.contract,
+                champion.contract.inputs,
                 champion.importance,
                 loss_for(config.metric),
                 binary=config.task == "binary",
@@ -257,6 +260,8 @@ def _served(
     config: Config, feed: Feed, stores: Stores, champion: Champion, span: Span, score: np.ndarray
 ) -> tuple[Fault, ...]:
     """Logged scores against the champion's own, on rows it served; a replayed champion never served any."""
+    if champion.mode == "score_only":  # the log is the champion: nothing to hold it against
+        return _unlogged(score)
     logged = feed.logged(span, _per_tick(config, span)) if stores.shows else None
     if logged is None:
         return ()
@@ -266,6 +271,24 @@ def _served(
     else:
         ours = np.isin(logged.version.astype(str), [champion.model, str(champion.version)])
     return tuple(serving_faults(logged, score, ours, config.policy.min_rows))
+
+
+def _unlogged(score: np.ndarray) -> tuple[Fault, ...]:
+    """Rows that count for nothing, as no score was logged that stands for the champion."""
+    missing = int(np.isnan(score).sum())
+    if not missing:
+        return ()
+    what = f"{missing:,} of {len(score):,} watched rows have no logged score; they are left out of every loss"
+    return (Fault("unlogged_scores", None, what, "log a score for every row that the champion serves", matters=False),)
+
+
+def _scored(contract: Contract, rows: Rows, score: np.ndarray) -> tuple[Rows, np.ndarray]:
+    """Rows with the scores that stand for a model nobody loads; others are left out, as is the column of scores."""
+    if contract.score is None:
+        return rows, score
+    known = np.isfinite(score)
+    kept = rows.take(known)
+    return replace(kept, x=kept.x[:, :-1]), score[known]
 
 
 def _selective(config: Config, rows: Rows, score: np.ndarray, horizon: datetime | None) -> tuple[Fault, ...]:
@@ -287,7 +310,7 @@ def _promise(
     if champion.question == config.question:
         return champion.promised, champion.promised_ticks
     rows, loss = feed.rows(champion.contract, champion.reference, gaps).labelled(), loss_for(config.metric)
-    score = model.predict(rows.x)
+    rows, score = _scored(champion.contract, rows, model.predict(rows.x))
     return loss.value(rows.y, score), tick_values(rows.y, score, rows.tick, loss)
 
 
@@ -318,7 +341,7 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
 
 def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[ColumnDrift, ...]:
     limit, ((a, before), (b, now)) = config.watch.drift_threshold, _compared(config, feed, model, champion, span)
-    columns = column_drift(a, b, champion.contract, champion.importance, limit)
+    columns = column_drift(a, b, champion.contract.inputs, champion.importance, limit)
     return (*columns, score_drift(before[0], now[0], limit))
 
 
@@ -329,7 +352,12 @@ def _compared(
     found = []
     for each in (champion.reference, span):
         table, rows = feed.sample(champion.contract, each, config.watch.sample, config.seed)
-        found.append((table, (model.predict(rows.x), rows.y)))
+        score = model.predict(rows.x)
+        if champion.contract.score is not None:
+            known = np.isfinite(score)
+            table, rows = table.select(champion.contract.inputs.names).filter(known), rows.take(known)
+            score = score[known]
+        found.append((table, (score, rows.y)))
     return tuple(found)
 
 
@@ -383,7 +411,7 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, h
     model = load_model(config, champion.family, stores.files(champion))
     (a, (before, known)), (b, (now, learned)) = _compared(config, feed, model, champion, span)
     limit, labels = config.watch.drift_threshold, (known, learned)
-    page, _ = report(a, b, champion.contract, before, now, limit, labels=labels, task=config.task)
+    page, _ = report(a, b, champion.contract.inputs, before, now, limit, labels=labels, task=config.task)
     return page
 
 
@@ -458,10 +486,10 @@ def tune(
     else:
         walls = _user_range(config)
         arms = run(plugins.family, data, options, strategy=strategy, old=old, user_range=walls, fixed_counts=not alone)
-    golden = _golden(config, feed, plan)
+    kept = golden(config, feed, plan)
 
     def save(made: tuple[Trial, FittedModel]) -> Candidate:
-        return _save(config, plugins, stores, plan, golden, *made)
+        return _save(config, plugins, stores, plan, kept, *made)
 
     saved = {role: save(made) for role, made in arms.models.items()}
     return TuneResult(
@@ -546,7 +574,12 @@ def _users_loss(config: Config, valid: Rows) -> Callable[[np.ndarray], float]:
     return partial(loss_for(config.metric).value, valid.y)
 
 
-def _golden(config: Config, feed: Feed, plan: Plan) -> dict[str, list[Any]]:
+def golden_rows(columns: Mapping[str, list[Any]], contract: Contract) -> np.ndarray:
+    """Raw golden rows as a model reads them."""
+    return encoding.matrix(columns, contract.features)
+
+
+def golden(config: Config, feed: Feed, plan: Plan) -> dict[str, list[Any]]:
     """Raw rows whose scores identify a model for ever."""
     table = feed.table(plan.contract, plan.holdout, limit=GOLDEN_ROWS, seed=config.seed)
     columns: dict[str, list[Any]] = plain({name: table.column(name).to_pylist() for name in plan.contract.names})
@@ -617,10 +650,13 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
     ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
     theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
     score = _scorer(config, stores, result.family)
+    reigning = load_model(config, champion.family, stores.files(champion)).predict(theirs.x)
+    if champion.mode == "score_only":
+        ours, theirs, reigning = _both_scored(ours, theirs, reigning)
     scores = HoldoutScores(
         y=ours.y,
         tick=ours.tick,
-        champion=load_model(config, champion.family, stores.files(champion)).predict(theirs.x),
+        champion=reigning,
         challenger=score(result.challenger, ours),
         control=score(result.control, ours) if result.control else None,
         fixed=score(result.fixed, ours) if result.fixed else None,
@@ -630,10 +666,23 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
     return told(judge_scores(scores, result, at_level(config, look), plugins.gates), look)
 
 
+def _both_scored(ours: Rows, theirs: Rows, met: np.ndarray) -> tuple[Rows, Rows, np.ndarray]:
+    """The same rows for both sides: those whose score was logged."""
+    known = np.isfinite(met)
+    if not known.any():
+        raise DataError(
+            f"none of the {len(met):,} labelled holdout rows has a logged score of the champion",
+            why="its files are not loaded: only logged scores could be compared",
+            fix="look whether the feed of logged scores stands still",
+        )
+    return ours.take(known), theirs.take(known), met[known]
+
+
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:
     """What a first model promises: its holdout loss, with nobody to compare it to."""
     rows = Feed(config, plugins.feeds, plan.as_of).rows(plan.contract, plan.holdout).labelled()
     score = _scorer(config, stores, result.family)(result.challenger, rows)
+    rows, score = _scored(plan.contract, rows, score)
     alone = HoldoutScores(y=rows.y, tick=rows.tick, champion=score, challenger=score)
     judgement = judge_scores(alone, result, config, ())
     if result.challenger is not None and not np.isfinite(judgement.losses["challenger"]):
@@ -665,6 +714,8 @@ def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate 
 
 def load_model(config: Config, family: str, files: Files) -> FittedModel:
     """A model from files whose digest was checked when they were read."""
+    if family == SCORE_ONLY:
+        return LoggedScores(unpack_contract(files))
     return _loaded(family, config.model.model_dump_json(), tuple(native(files).items()))
 
 
@@ -674,8 +725,10 @@ def _loaded(family: str, model: str, files: tuple[tuple[str, bytes], ...]) -> Fi
 
 
 def reproduces(config: Config, files: Files) -> bool:
-    """Whether a stored model still gives its golden predictions, to 1e-9."""
+    """Whether a stored model still gives its golden predictions, to 1e-9; one that nobody loads has none."""
+    if unpack_meta(files)["family"] == SCORE_ONLY:
+        return True
     golden = unpack_golden(files)
-    x = encoding.matrix(golden["columns"], unpack_contract(files).features)
+    x = golden_rows(golden["columns"], unpack_contract(files))
     found = load_model(config, unpack_meta(files)["family"], files).predict(x)
     return bool(np.allclose(found, golden["scores"], rtol=0, atol=1e-9))

@@ -30,7 +30,7 @@ COMMANDS = [
     "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand", "demo fraud",
     "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept",
 ]  # fmt: skip
-LATER = ["adopt", "approve", "reject", "compare", "report"]
+LATER = ["approve", "reject", "compare", "report"]
 BORN, RETUNED = day(100), day(106)
 
 

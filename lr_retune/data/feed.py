@@ -265,7 +265,7 @@ class Feed(Reader):
         matters
             Share from which a column blocks.
         """
-        data = self.config.data
+        data, contract = self.config.data, contract.inputs
         more = [name for name in (data.id, *self._new_categories(contract)) if name is not None]
         limit, seed, transform = self.config.watch.sample, self.config.seed, contract.transform
         table = self.some([*contract.names, *self.needed(), *more], span, limit, seed, transform)

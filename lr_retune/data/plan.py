@@ -115,9 +115,10 @@ def _ticks_of(feed: Feed, config: Config, holdout: Span, rows: int) -> int:
 def _kinds(feed: Feed, previous: Contract | None, accepted: Acceptance | None) -> dict[str, Kind]:
     """What to learn: everything at first and under new feature code, else what was learned or accepted since."""
     if previous is None or previous.transform != feed.config.model.transform:
-        return feed.columns()
+        left = None if previous is None else previous.score
+        return {name: kind for name, kind in feed.columns().items() if name != left}
     named = {c.name: c.kind for c in previous.columns} if accepted is None else accepted.columns
-    return {name: kind for name, kind in named.items() if name not in feed.config.data.exclude}
+    return {name: kind for name, kind in named.items() if name not in (*feed.config.data.exclude, previous.score)}
 
 
 def _under(contract: Contract, previous: Contract | None, accepted: Acceptance | None, train: Span) -> Contract:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lr_retune.config import Config
 from lr_retune.data.columns import numbers
@@ -161,8 +162,9 @@ class Reader:
         data = self.config.data
         theirs = (self.config.label, self.config.label_time) if self.feeds.labels else ()
         joined = [n for n in names if n in theirs]
-        plain = [n for n in names if n not in joined]
-        extra = [n for n in (data.available_time, data.id if joined else None) if n is not None]
+        served = [n for n in names if self._is_served(n)]
+        plain = [n for n in names if n not in joined and n not in served]
+        extra = [n for n in (data.available_time, data.id if joined or served else None) if n is not None]
         there = [n for n in dict.fromkeys([*plain, *extra]) if self.schema.get(n, DUPLICATE) != DUPLICATE]
         if choose is not None and data.available_time in self.schema:  # what arrived later must not change the draw
             clock = self.feeds.data.read([str(data.available_time)], start, end).column(data.available_time)
@@ -173,7 +175,29 @@ class Reader:
             table = table.filter(pa.array(self._arrived(table.column(data.available_time))))
         for name, column in (self._labels_of(table, start, joined) if joined else {}).items():
             table = table.append_column(name, column)
+        for name in served:
+            table = table.append_column(name, self._served(table, start, name))
         return table
+
+    def _is_served(self, name: str) -> bool:
+        """Whether a name means the scores that one version logged: ``score@version``."""
+        asked = self.config.predictions
+        return asked is not None and name not in self.schema and name.startswith(f"{asked.score}@")
+
+    def _served(self, rows: pa.Table, start: datetime | None, name: str) -> Any:
+        """Logged scores of one version, one per row; null where none was logged."""
+        asked, id = self.config.predictions, self.config.data.id
+        empty = pa.nulls(len(rows), pa.float64())
+        if asked is None or self.feeds.predictions is None or id not in rows.column_names:
+            return empty
+        if not self.feeds.predictions.schema(self.as_of):
+            return empty
+        key, since = str(asked.key or id), None if start is None else start - self.config.schedule.tick
+        columns = [n for n in (asked.score, asked.time, asked.version) if n is not None]
+        table = self.feeds.predictions.read([key, *columns], since, self.as_of)
+        if asked.version is not None:
+            table = table.filter(pc.equal(ids(table.column(asked.version)), name.rpartition("@")[2]))
+        return lookup(rows.column(id), newest(table, key, asked.time), key, [asked.score])[asked.score]
 
     def _arrived(self, clock: Any) -> np.ndarray:
         when = micros_of(clock)

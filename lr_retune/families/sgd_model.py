@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ class SGDModel:
         if not len(x):
             return np.empty(0)
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                # an adopted pipeline may have met its columns by name; the contract keeps their order
+                warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
                 return scores(self._pipeline, x)
         except ValueError as error:
             raise DataError("the model cannot score these rows", why=" ".join(str(error).split())) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -48,6 +49,29 @@ def unpack_meta(files: Files) -> dict[str, Any]:
     return _json(files, META)
 
 
+def adopted(files: Files) -> dict[str, Any] | None:
+    """Which registered version a folder stands for, and the sha256 of each of its files; None: it is our own."""
+    return unpack_meta(files).get("adopted") if META in files else None
+
+
+def untouched(originals: Files, told: Mapping[str, Any], where: str) -> None:
+    """Hold a registered version's files against what was recorded when it was adopted.
+
+    Raises
+    ------
+    IntegrityError
+        If one of them was changed, added or lost.
+    """
+    found = {name: hashlib.sha256(data).hexdigest() for name, data in originals.items()}
+    wanted = told["files"]
+    if odd := sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)):
+        raise IntegrityError(
+            f"{where} holds other files than when it was adopted: {', '.join(odd)[:200]}",
+            why="a file was changed, added or lost; nothing of it was loaded",
+            fix="restore the registered files, or choose another version",
+        )
+
+
 def unpack_golden(files: Files) -> dict[str, Any]:
     """Raw rows and the scores they had when the model was made."""
     return _json(files, GOLDEN)
@@ -61,7 +85,8 @@ def unpack_contract(files: Files) -> Contract:
 def contract_from(value: Mapping[str, Any]) -> Contract:
     """A contract from its plain form."""
     columns = tuple(Column(**{**column, "levels": tuple(column["levels"])}) for column in value["columns"])
-    return Contract(value["version"], columns, value["rows"], value.get("transform"), value.get("accepted"))
+    more = (value.get(name) for name in ("transform", "accepted", "score"))
+    return Contract(value["version"], columns, value["rows"], *more)
 
 
 def span_from(value: Mapping[str, str]) -> Span:

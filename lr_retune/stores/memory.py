@@ -54,6 +54,10 @@ class MemoryRegistry:
         """A version's model files; the caller checks their digest."""
         return dict(self._versions[name][int(version) - 1][1])
 
+    def originals(self, name: str, version: str) -> dict[str, bytes]:
+        """A version's files; nobody registers others in memory."""
+        return self.download(name, version)
+
     def log_decision(
         self, name: str, record: Mapping[str, Any], trials: Sequence[Any], _attachments: Mapping[str, bytes | str]
     ) -> str:

@@ -29,10 +29,12 @@ from lr_retune.config import Config
 from lr_retune.errors import DependencyError, RetuneError
 from lr_retune.records import Files, TickLoss, files_digest, iso, micros, plain
 from lr_retune.stores import describe
-from lr_retune.stores.bundle import unpack_contract, unpack_meta
+from lr_retune.stores.bundle import adopted, unpack_contract, unpack_meta, untouched
+from lr_retune.stores.models import contents
 from lr_retune.stores.prune import Shelved, Shown
 
 DECISION, MODEL, DIGEST = "lr_retune.decision_id", "lr_retune.model", "lr_retune.digest"
+FOLDER = "lr_retune.adopted"  # the run that keeps our folder on a version that a team registered
 TRIAL, MONITOR, LAST = "lr_retune.trial", "lr_retune.monitor", "lr_retune.last_tick"
 # One request: 8 s, tried twice more with short pauses; a gate that hangs looks like an outage (defaults: 7 x 120 s).
 BUDGET = {
@@ -79,6 +81,8 @@ class MLflowRegistry:
 
     def register(self, name: str, record: Mapping[str, Any], files: Files) -> tuple[str, str | None]:
         """Register a model folder, or adopt the version that this decision registered before."""
+        if (told := adopted(files)) is not None:
+            return self._take_over(name, record["decision"]["id"], told, files)
         record, digest = plain(record), files_digest(files)
         decision = record["decision"]["id"]
         with self._told():
@@ -126,11 +130,44 @@ class MLflowRegistry:
     def download(self, name: str, version: str) -> dict[str, bytes]:
         """A version's model files; the caller checks their digest before anything is loaded."""
         with self._told(), tempfile.TemporaryDirectory(prefix="lr-retune-") as folder:
-            uri = self._client.get_model_version_download_uri(name, version)
-            found = self._mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{uri}/artifacts/model", dst_path=folder, tracking_uri=self._uri
-            )
+            kept = self._client.get_model_version(name, version).tags.get(FOLDER)
+            if kept is None:
+                uri = f"{self._client.get_model_version_download_uri(name, version)}/artifacts/model"
+            else:
+                uri = f"{self._client.get_run(kept).info.artifact_uri}/adopted"
+            found = self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)
             return {file.name: file.read_bytes() for file in sorted(Path(found).iterdir()) if file.is_file()}
+
+    def originals(self, name: str, version: str) -> dict[str, bytes]:
+        """Every file of a registered version, by relative path; no flavour of MLflow ever loads one.
+
+        Raises
+        ------
+        IntegrityError
+            If the download leads out of its folder.
+        """
+        with self._told(), tempfile.TemporaryDirectory(prefix="lr-retune-") as folder:
+            uri = self._client.get_model_version_download_uri(name, version)
+            found = self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)
+            return contents(Path(found))
+
+    def _take_over(self, name: str, decision: str, told: Mapping[str, Any], files: Files) -> tuple[str, str | None]:
+        """The version that a team registered, tagged as ours, with our folder in a run of its own."""
+        version, digest = str(told["version"]), files_digest(files)
+        untouched(self.originals(name, version), told, f"version {version} of {name}")
+        with self._told():
+            known = self._client.get_model_version(name, version).tags
+            if (known.get(DIGEST), known.get(DECISION)) == (digest, decision) and FOLDER in known:
+                return version, known[FOLDER]
+            run = self._run(name, decision, f"adopted version {version}")
+            with tempfile.TemporaryDirectory(prefix="lr-retune-") as folder:
+                for file, data in files.items():
+                    (Path(folder) / _safe(file)).write_bytes(data)
+                self._client.log_artifacts(run.info.run_id, folder, "adopted")
+            for tag, value in ((FOLDER, run.info.run_id), (DECISION, decision), (DIGEST, digest)):
+                self._client.set_model_version_tag(name, version, tag, value)
+            self._client.set_terminated(run.info.run_id, "FINISHED")
+            return version, str(run.info.run_id)
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────
     def log_decision(

@@ -17,6 +17,7 @@ from lr_retune.errors import DependencyError, IntegrityError
 from lr_retune.records import Files, files_digest
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_PART = re.compile(r"(?!\.+$)[^/\\:%\x00-\x1f\x7f]{1,200}")  # of a path that a team chose
 DRAFT = ".draft-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -86,6 +87,28 @@ def safe_name(name: str) -> str:
     if not _FILE.fullmatch(name):
         raise IntegrityError(f"{name[:80]!r} is no name for a model file", fix="use letters, digits and . _ -")
     return name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path from there with forward slashes.
+
+    Raises
+    ------
+    IntegrityError
+        For a link, a device, or a name that could lead elsewhere on some system.
+    """
+    root, found = folder.resolve(), {}
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise IntegrityError(f"{parts[-1][:80]!r} is no plain file", why="registered models hold plain files only")
+        if not path.is_file():
+            continue
+        if not all(map(_PART.fullmatch, parts)):
+            why = "a name with a slash, a backslash, a colon, an escape or a control character may lead elsewhere"
+            raise IntegrityError(f"{'/'.join(parts)[:80]!r} is no path for a model file", why=why)
+        found["/".join(parts)] = path.read_bytes()
+    return found
 
 
 class MemoryModels:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from lr_retune.errors import ConflictError, HeldError
 from lr_retune.records import Champion, Files, Registry, TickLoss
+from lr_retune.stores.bundle import adopted, untouched
 from lr_retune.stores.ledger import Head, Kind, Ledger, Promotion
 from lr_retune.stores.models import Models, checked
 from lr_retune.stores.prune import Shelved
@@ -31,6 +32,9 @@ class Board(Registry, Protocol):
 
     def download(self, name: str, version: str) -> Files:
         """A version's model files; the caller checks their digest."""
+
+    def originals(self, name: str, version: str) -> Files:
+        """Every file of a registered version, by relative path, as a team put it there; nothing is loaded."""
 
     def log_decision(
         self, name: str, record: Mapping[str, Any], trials: Sequence[Any], attachments: Mapping[str, bytes | str], /
@@ -103,7 +107,7 @@ class Mover:
             self.registry.set_alias(self.model, "challenger", version)
         row = replace(row, version=version, run_id=run_id, state="CLAIMED")
         try:
-            self._guard(request.expected)
+            self._guard(request.expected, request.why.get("adopted"))
             body = {"kind": request.kind, "champion": request.champion, **request.why}
             self.ledger.claim(self.model, row, request.as_of, body)
         except (ConflictError, HeldError):
@@ -114,7 +118,7 @@ class Mover:
             raise
         return row
 
-    def _guard(self, expected: Head) -> None:
+    def _guard(self, expected: Head, adopted: str | None = None) -> None:
         # The alias is read before the head: a rival moves the head first and the alias after it, so
         # an alias that differs under an unmoved head was moved by no promotion of ours.
         seen = self.registry.alias(self.model, "champion")
@@ -125,6 +129,8 @@ class Mover:
                 why=f"somebody else promoted or rolled back first: epoch {head.epoch}, expected {expected.epoch}",
                 fix="run again: the challenger is judged against the new champion",
             )
+        if seen is not None and seen == adopted:
+            return  # the team's own alias already shows what is taken over
         if seen != head.version or (seen is None and head.head):  # a rebuild could not register it again
             raise self._by_hand(head.version, seen)
 
@@ -162,6 +168,17 @@ class Mover:
             return
         if self.registry.alias(self.model, "champion") == row.version != head.version:
             self.registry.set_alias(self.model, "champion", head.version)
+
+    def untouched(self, files: Files, version: str | None) -> None:
+        """Where a folder stands for an adopted version, hold that version's own files against the record.
+
+        Raises
+        ------
+        IntegrityError
+            If they are not what was adopted.
+        """
+        if (told := adopted(files)) is not None and version is not None:
+            untouched(self.registry.originals(self.model, version), told, f"version {version} of {self.model}")
 
     def _by_hand(self, expected: str | None, seen: str | None) -> HeldError:
         return moved_by_hand(self.model, self.registry.called("champion"), expected, seen)

@@ -230,8 +230,9 @@ class Stores:
         IntegrityError
             If one of them is not what was judged.
         """
-        self._mover.files(digest)
+        files = self._mover.files(digest)
         if version is not None:
+            self._mover.untouched(files, version)
             checked(self.registry.download(self.name, version), digest, f"version {version} of {self.name}")
 
     def settlement(self, decision: str) -> Entry | None:
@@ -354,6 +355,43 @@ class Stores:
         born = self._carry("bootstrap", id, head, champion, plan.as_of, entry.record, why)
         _, run = self._show(self._settlement(id), {})
         return replace(born, run_id=run)
+
+    def refuse_adoption(self, reason: str) -> None:
+        """Say so before a registered model is read in vain.
+
+        Raises
+        ------
+        ConfigError
+            If there is a champion, and no reason to replace it.
+        """
+        if (head := self.ledger.head(self.name)).head and not reason:
+            raise ConfigError(
+                f"{self.name} has a champion already, {head.head[:12]}",
+                why="an adoption replaces it without a comparison, on a person's word",
+                fix="add --reason, and --actor who says so",
+            )
+
+    def adopt(
+        self, plan: Plan, result: TuneResult, judgement: Judgement, *, version: str, actor: str, reason: str
+    ) -> Champion:
+        """Make a version that a team registered the champion, by the same protocol; it is not registered again.
+
+        Raises
+        ------
+        ConfigError
+            If there is a champion, and no reason to replace it.
+        IntegrityError
+            If the registered files are not those that were measured.
+        """
+        self.refuse_adoption(reason)
+        assert result.challenger is not None  # measured by the caller
+        head, candidate = self.ledger.head(self.name), result.challenger
+        id = content_digest({"kind": "adopt", "model": self.name, "candidate": candidate.model, "epoch": head.epoch})
+        made = _champion(self.name, result, candidate, judgement, plan, self.config.question, id, head.epoch + 1)
+        made = replace(made, mode="score_only" if result.family == "score_only" else "loaded")
+        record = {"decision": {"id": id, "action": "adopt"}, "as_of": plan.as_of, "next": plain(made)}
+        why = {"person": bool(head.head), "actor": actor, "reason": reason, "adopted": version}
+        return self._carry("promote" if head.head else "bootstrap", id, head, made, plan.as_of, record, why)
 
     def promote(
         self, decision: str, actor: str, reason: str, as_of: datetime | None = None, *, force: bool = False
@@ -598,7 +636,9 @@ class Stores:
         faults: list[str] = []
         for candidate in candidates:
             try:
-                if reproduces(self.files(candidate)):
+                files = self.files(candidate)
+                self._mover.untouched(files, candidate.version)
+                if reproduces(files):
                     return candidate
                 faults.append(f"version {candidate.version} does not reproduce its golden predictions")
             except (IntegrityError, DependencyError, HeldError) as error:
