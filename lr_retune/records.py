@@ -436,7 +436,8 @@ class History:
     @property
     def last_search(self) -> datetime | None:
         """When the rate was last searched, whatever came of it; birth counts."""
-        searched = [d.as_of for d in self.decisions if d.action == "search" and d.outcome in JUDGED]
+        judged = [d for d in self.decisions if d.outcome in JUDGED and "rejudged" not in d.codes]
+        searched = [d.as_of for d in judged if d.action == "search"]
         return max([*searched, *([self.born] if self.born else [])], default=None)
 
     def about(self, champion: str) -> tuple[PastDecision, ...]:

@@ -28,7 +28,7 @@ HEAVY = ("mlflow", "prefect", "evidently", "lightgbm", "sklearn", "pandas", "duc
 COMMANDS = [
     "init", "check", "bootstrap", "watch", "run", "search", "replay", "promote", "rollback", "reconcile", "gate",
     "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand", "demo fraud",
-    "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept",
+    "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept", "rejudge",
 ]  # fmt: skip
 LATER = ["approve", "reject", "compare", "report"]
 BORN, RETUNED = day(100), day(106)

@@ -9,9 +9,10 @@ spends the mean of what its ticks bring. Three cases follow from the one rule:
   knows beforehand how many challengers will come;
 - a holdout of which a share f is fresh has at least f times alpha: fresh ticks bring fresh alpha in proportion.
 
-The i-th look of the *same* challenger on more and more ticks spends alpha / (i(i+1)) at most, as its earlier looks
-chose when to look again. Union bound: on D ticks, all looks at holdouts of T ticks or more that lie in them give a
-false PASS with probability `STATED` * alpha * D / T at most, whoever was compared with whom.
+The i-th look of the *same* challenger, on whatever ticks, spends alpha / (i(i+1)) at most, as its earlier looks chose
+when to look again: all of them give a false PASS with probability `STATED` * alpha at most. Union bound: on D ticks,
+all looks at holdouts of T ticks or more that lie in them give a false PASS with probability `STATED` * alpha * D / T
+at most, whoever was compared with whom.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def look_at(ticks: Sequence[int] | np.ndarray, challenger: str, earlier: Sequenc
     used = np.zeros(len(starts), dtype=np.int64)
     for each in met:
         used += _within(starts, each)
-    number = 1 + sum(each.challenger == challenger for each in met)
+    number = 1 + sum(each.challenger == challenger for each in earlier)
     brought = float(np.mean([share(1 + int(n)) for n in used])) if len(used) else 1.0
     spent = alpha * (brought if number == 1 else min(brought, share(number)))
     found = Look(
@@ -73,7 +74,7 @@ def look_at(ticks: Sequence[int] | np.ndarray, challenger: str, earlier: Sequenc
         fresh=int((used == 0).sum()),
         challengers=len({challenger, *(each.challenger for each in met)}),
         alpha=spent,
-        stated=alpha * (STATED if met else 1.0),
+        stated=alpha * (STATED if met or number > 1 else 1.0),
     )
     return replace(found, promise=_words(found, len(met)))
 
@@ -83,7 +84,7 @@ def _within(starts: np.ndarray, look: Looked) -> np.ndarray:
 
 
 def _words(look: Look, met: int) -> str:
-    if not met:
+    if not met and look.number == 1:
         return f"first look at these {look.ticks} ticks: alpha {_pct(look.alpha)}, all of it"
     times = f"look {look.number} of this challenger, " if look.number > 1 else ""
     return (

@@ -11,7 +11,7 @@ from typing import Any
 
 from lr_retune import encoding
 from lr_retune.errors import IntegrityError
-from lr_retune.records import Champion, Column, Contract, Files, Plan, Span, TickLoss, canonical
+from lr_retune.records import Candidate, Champion, Column, Contract, Files, Plan, Span, TickLoss, TuneResult, canonical
 
 CONTRACT, META, GOLDEN, ENCODING = "contract.json", "meta.json", "golden.json", "encoding.py"
 
@@ -118,6 +118,25 @@ def plan_from(value: Mapping[str, Any]) -> Plan:
     contract = contract_from(value["contract"])
     since, cut = (value.get(name) and datetime.fromisoformat(value[name]) for name in ("since", "cut"))
     return Plan(as_of, horizon, train, valid, holdout, contract, value["rows"], value["digest"], since, cut)
+
+
+def result_from(value: Mapping[str, Any]) -> TuneResult:
+    """What may be judged again, from its plain form: the saved models, without the search that led to them."""
+    return TuneResult(
+        family=value["family"],
+        strategy=value["strategy"],
+        step_unit=value["step_unit"],
+        challenger=_candidate(value["challenger"]),
+        control=_candidate(value["control"]),
+        fixed=_candidate(value["fixed"]),
+        trials=(),
+        same_rate=value.get("same_rate", False),
+        lead=value.get("lead"),
+    )
+
+
+def _candidate(value: Mapping[str, Any] | None) -> Candidate | None:
+    return None if value is None else Candidate(**value)
 
 
 def _json(files: Files, name: str) -> dict[str, Any]:

@@ -163,7 +163,9 @@ class Chronicle:
 
     def searched(self, as_of: datetime, family: str) -> tuple[tuple[Trial, ...], ...]:
         """Trials of each search strictly before ``as_of``, oldest first; a refit is none."""
-        past = [s for s in self.settlements if s.as_of < as_of and s.family == family and s.strategy != "refit"]
+        past = [
+            s for s in self.settlements if s.as_of < as_of and s.family == family and s.strategy != "refit" and s.trials
+        ]
         return tuple(each.trials for each in sorted(past, key=lambda each: each.as_of))
 
     def outcome(self, settlement: Settlement) -> Outcome | None:
@@ -262,9 +264,9 @@ def probe_from(record: Mapping[str, Any]) -> Probe:
 
 
 def _searched(entry: Entry) -> Searched | None:
-    """What the next decision may ask of a search; a refit is none."""
+    """What the next decision may ask of a search; a refit is none, nor is a challenger judged again."""
     result, facts = entry.record["result"], entry.record.get("facts") or {}
-    if result["strategy"] == "refit":
+    if result["strategy"] == "refit" or not result["trials"]:
         return None
     won = result["challenger"]
     below = [t for t in result["trials"] if won is None or t["learning_rate"] < won["learning_rate"]]

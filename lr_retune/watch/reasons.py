@@ -57,6 +57,8 @@ REASONS: dict[str, str] = {
     "as ever, for serving suffers from them all the same. `lr-retune resume` ends it.",
     "lost_race": "The challenger passed, but another run changed the champion first: it is judged again, against the "
     "new champion, as one more look at the same ticks.",
+    "rejudged": "A person asked that a challenger which the evidence did not decide is judged again "
+    "(`lr-retune rejudge`), on its holdout and all ticks since.",
     "never": "The policy keeps whatever happens: a baseline of replay.",
     "always": "The policy trains at every tick: a baseline of replay.",
 }
