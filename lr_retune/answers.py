@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lr_retune.average import parts
-from lr_retune.records import Candidate, Champion, Cost, Facts, Report, Trial, TuneResult, plain
+from lr_retune.records import Candidate, Champion, Cost, Facts, Report, Trial, TuneResult, iso, plain
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -78,6 +78,7 @@ def report(config: Config, found: Report) -> dict[str, Any]:
         "attribution": {},
         "cost": {},
         "run_id": found.run_id,
+        "approval": None if found.waits is None else {"mode": found.waits.mode, "expires_at": found.waits.until},
         "timing": {},
     }
     if found.result is not None and found.judgement is not None:
@@ -210,9 +211,19 @@ def lines_of_report(found: Report) -> list[str]:
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
         text += [] if found.judgement.look is None else [f"  {found.judgement.look.promise}"]
         text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
+    text += _told_waits(found)
     rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"
     text.append(f"  champion: version {found.champion.version}, rate {rate_now}")
     return text
+
+
+def _told_waits(found: Report) -> list[str]:
+    """What a person is asked to do with a challenger that passed."""
+    if found.waits is None:
+        return []
+    if found.waits.until is None:
+        return [f"  suggested: `lr-retune promote {found.decision.id}` would do it"]
+    return [f"  waits for `lr-retune approve {found.decision.id} --reason …` until {iso(found.waits.until)}"]
 
 
 def told_wall(side: str | None) -> list[str]:
@@ -318,8 +329,14 @@ def _counted(actions: Mapping[str, int]) -> str:
 
 def lines_of_history(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per decision."""
-    rows = [(d["as_of"][:16], d["id"], d["action"], d["outcome"], d["version"] or "", clipped(d["why"])) for d in found]
+    rows = [(d["as_of"][:16], d["id"], d["action"], _ended(d), d["version"] or "", clipped(d["why"])) for d in found]
     return table(("as of", "decision", "action", "outcome", "version", "why"), rows) if rows else ["no decisions yet"]
+
+
+def _ended(decision: Mapping[str, Any]) -> str:
+    """An outcome, with how its approval stands where somebody was asked."""
+    asked, outcome = decision["approval"], str(decision["outcome"])
+    return outcome if asked is None or asked["state"] in (outcome, "waiting") else f"{outcome} ({asked['state']})"
 
 
 def clipped(text: str, width: int = 90) -> str:
@@ -360,9 +377,20 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  last look: {found['last_look']}, when the champion was made")
     if found["paused"] is not None:
         lines.append(f"  PAUSED: {told_pause(found['paused'])}; `lr-retune resume` ends it")
+    lines += [_told_approval(each) for each in (*found["approvals"], *found["suggestions"])]
     if found["stale"]:
         lines.append(f"  STALE: nobody has looked for more than {found['stale_after']}; see whether the schedule runs")
     return lines + [f"  PROBLEM: {text}" for text in found["problems"]]
+
+
+def _told_approval(waits: Mapping[str, Any]) -> str:
+    """A challenger that a person may answer for, in one sentence."""
+    id, what = waits["decision"], f"rate {waits['learning_rate']:.4g}, promised loss {short(waits['loss'])}"
+    if waits["mode"] == "suggest":
+        return f"  SUGGESTED: {what}; `lr-retune promote {id}` would do it"
+    if waits["state"] == "approved":
+        return f"  APPROVED by {waits['by']}, not promoted yet: {what}; see `lr-retune reconcile`"
+    return f"  WAITS: {what}; `lr-retune approve {id}` or `reject`, until {waits['expires_at']}"
 
 
 def told_pause(pause: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ci, console, daily, evidence
+from lr_retune import __version__, ci, console, daily, evidence, people
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
@@ -150,6 +150,7 @@ def run(
     config: ConfigPath = DEFAULT_CONFIG,
     as_of: AsOf = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="1 when rejected, 10 when inconclusive.")] = False,
+    actor: Annotated[str, typer.Option(help="Who asks for it: nobody may approve a challenger of their own.")] = "",
     as_json: Json = False,
 ) -> int:
     """The whole path: observe, decide, tune, judge, promote."""
@@ -158,7 +159,7 @@ def run(
     from lr_retune.retune import retune
 
     with opened(config, tidy=True) as (loaded, stores), progress("run") as tell:
-        found = retune(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell))
+        found = retune(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell), author=actor)
     warn(found.notes)
     say(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
     if found.outcome == "held":
@@ -361,6 +362,7 @@ def audit_verify(
 ci.register(app)
 daily.register(app)
 evidence.register(app)
+people.register(app)
 
 
 @app.command()
@@ -373,8 +375,8 @@ def history(
     from lr_retune import answers
     from lr_retune.stores.status import past
 
-    with opened(config) as (_, stores):
-        found = past(stores, LAST_DAY)[-limit:]
+    with opened(config) as (loaded, stores):
+        found = past(stores, LAST_DAY, moment(loaded, None))[-limit:]
     say(as_json, answers.answer("history", decisions=found), answers.lines_of_history(found))
 
 

@@ -9,6 +9,8 @@ LEDGER_RULES = {
     "never read: the scores it logged stand for it, and it can be beaten and gone back to.",
     "LRR422": "A rollback went back to a model whose files are never loaded: their digests were checked, its golden "
     "predictions were skipped.",
+    "LRR410": "An approver must be somebody else than the author of a challenger. Nobody is known as its author: "
+    "`lr-retune run --actor` tells.",
     "LRR401": "This very model was rolled back before. It comes back only by `lr-retune promote --force --reason …`.",
 }
 CHECKS = {
@@ -46,7 +48,7 @@ WORDS = {
     "inconclusive": "Outcome: the evidence does not suffice for a verdict; the champion stays.",
     "promoted": "Outcome: the challenger passed every gate and is champion.",
     "rolled_back": "Outcome: the former champion is champion again.",
-    "suggested": "Outcome: the challenger passed; somebody else promotes it.",
+    "suggested": "Outcome: the challenger passed; [promote] mode says to promote nothing, `lr-retune promote` does.",
     "awaiting_approval": "Outcome: the challenger passed and waits for `lr-retune approve`.",
     "PASS": "The question was answered with yes. Nothing but PASS from every gate promotes.",
     "FAIL": "The question was answered with no.",
@@ -54,6 +56,10 @@ WORDS = {
     "ERROR": "The question could not be asked; it is no PASS. Exit code 4 of `lr-retune gate`.",
     "CONFLICT": "The champion has changed since the verdict: judge again. Exit code 5 of `lr-retune gate`.",
     "TAMPERED": "Ledger, files or alias are not what was recorded. Exit code 6 of `lr-retune gate`.",
+    "waiting": "Approval: nobody has answered yet, and there is time.",
+    "approved": "Approval: somebody approved it and the promotion was not finished; `lr-retune reconcile` does.",
+    "expired": "Approval: nobody answered in time ([promote] approval_expires, [gates] expires).",
+    "outdated": "Approval: the champion has changed since the verdict; an answer would be exit code 5.",
     "complete": "Trial: it ran to its end.",
     "pruned": "Trial: it was stopped early, others were better.",
     "diverged": "Trial: its loss grew beyond every bound; the learning rate is too high.",

@@ -399,12 +399,11 @@ class Promote(Section):
     """What happens to a challenger that passed."""
 
     mode: Literal["auto", "approval", "suggest"] = "auto"
+    approval_expires: Duration = timedelta(days=7)  # and never later than the verdict itself, [gates] expires
     refit: Literal["none", "after_pass"] = "none"
 
     @model_validator(mode="after")
     def _built(self) -> Self:
-        if self.mode != "auto":
-            raise ValueError(f'mode = "{self.mode}" is not available yet: use "auto"')
         if self.refit != "none":
             raise ValueError(f'refit = "{self.refit}" is not available yet: use "none"')
         return self

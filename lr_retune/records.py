@@ -35,7 +35,8 @@ Answer = Literal["rate", "average", "cheap_to_serve"]
 Files = Mapping[str, bytes]  # a model folder: relative name → content
 
 TRAINING_ACTIONS: tuple[Action, ...] = ("refit", "search")
-JUDGED: tuple[Outcome, ...] = ("rejected", "inconclusive", "promoted")
+PASSED: tuple[Outcome, ...] = ("promoted", "suggested", "awaiting_approval")
+JUDGED: tuple[Outcome, ...] = ("rejected", "inconclusive", *PASSED)
 SETTLING = frozenset({"harder", "nothing_fixable"})  # codes of a probe's decision that settles as a judge's does
 
 
@@ -569,6 +570,14 @@ class Champion:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """Why a challenger that passed is not promoted by the run that judged it."""
+
+    mode: Literal["approval", "suggest"]
+    until: datetime | None  # its approval is worth nothing from then on; None: nobody is asked
+
+
+@dataclass(frozen=True, slots=True)
 class HoldoutScores:
     """The judge's evidence: identical, untouched rows, scored by all arms."""
 
@@ -635,6 +644,8 @@ class Report:
     run_id: str | None = field(default=None, metadata={"outside": True})
     notes: tuple[str, ...] = field(default=(), metadata={"outside": True})  # what the registry could not be shown
     page: bytes | None = field(default=None, repr=False, metadata={"outside": True})  # Evidently's, where it was due
+    author: str = ""  # who asked for this call: no approver of its challenger; empty: nobody is known
+    waits: Waits | None = None  # a challenger that passed and is not promoted by the call itself
 
 
 # ── what a plug-in offers ─────────────────────────────────────────────────────────────────────────

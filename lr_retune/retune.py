@@ -78,8 +78,11 @@ def retune(
     step: Step = call,
     policy: Policy = decide,
     plugins: Plugins | None = None,
+    author: str = "",
 ) -> Report:
     """Carry the production window that ends at ``as_of`` to a promoted version, or say why not.
+
+    ``author``: who asks for it, and so cannot approve what comes of it; empty where nobody is known.
 
     Raises
     ------
@@ -96,6 +99,7 @@ def retune(
     plan = step(steps.plan, config, plugins, as_of, seen, before, stores.accepted(as_of), since)
     past = stores.past(as_of, plugins.family.name)
     result = step(steps.tune, config, plugins, stores, plan, seen, past)
+    seen = replace(seen, author=author)
     judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
     return settled(config, plugins, stores, step, seen, plan, result, judgement)
 

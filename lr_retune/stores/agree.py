@@ -24,6 +24,8 @@ def disagreements(c: Connection, model: str, links: Sequence[Link], head: RowMap
     versions = _versions(links)
     yield from _head(model, head, moves, versions)
     yield from _moves(moves, rows, versions, settled)
+    approved = {link.key for link in links if link.kind == "approval" and link.record["answer"] == "approved"}
+    yield from _unapproved(moves, settled, approved)
     yield from _unmoved(rows, {move.key for move in moves}, list(settled.values()))
     decided = {link.key: link.record for link in links if link.kind == "decision"}
     for key, record in settled.items():
@@ -87,6 +89,14 @@ def _moves(
         by = settled.get(record.get("settlement", ""), {})
         if (next_ := by.get("next")) is not None and next_["model"] != record["candidate"]:
             yield f"{about} moved the champion to another model than the one that was judged"
+
+
+def _unapproved(moves: Sequence[Link], settled: Mapping[str, Mapping[str, Any]], approved: set[str]) -> Iterator[str]:
+    for move in moves:
+        key = move.record.get("settlement", "")
+        waits = settled.get(key, {}).get("waits") or {}
+        if waits.get("mode") == "approval" and key not in approved:
+            yield f"decision {move.key[:12]} waited for an approval, and moved the champion without one"
 
 
 def _unmoved(rows: Mapping[str, RowMapping], moved: set[str], settled: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from lr_retune.records import (
     Acceptance,
@@ -19,6 +19,7 @@ from lr_retune.records import (
     Probe,
     Searched,
     Trial,
+    Waits,
 )
 from lr_retune.stores.bundle import champion_from, span_from
 from lr_retune.stores.journal import trial_from
@@ -60,6 +61,7 @@ class Settlement:
     searched: Searched | None  # None: a refit
     champion: str = ""  # digest it met; empty: a first model met nobody
     looked: Looked | None = None  # None: nobody could have been promoted
+    waits: Waits | None = None  # None: a PASS is promoted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,16 @@ class Pause:
     """A person's word that nothing changes for a while."""
 
     until: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A person's answer about a challenger that waits for one: the first one stands."""
+
+    answer: Literal["approved", "rejected"]
+    as_of: datetime
     by: str
     why: str
 
@@ -93,6 +105,7 @@ class Chronicle:
         self._pause: Pause | None = None
         self._pruned: dict[str, Pruned] = {}
         self._pruned_runs: set[str] = set()
+        self._said: dict[str, Said] = {}  # by settlement key
 
     @property
     def moves(self) -> list[Move]:
@@ -117,6 +130,12 @@ class Chronicle:
         """The newest pause that was not taken back, over or not."""
         self._read_on()
         return self._pause
+
+    @property
+    def said(self) -> Mapping[str, Said]:
+        """Settlement key → what a person answered."""
+        self._read_on()
+        return self._said
 
     @property
     def pruned(self) -> Mapping[str, Pruned]:
@@ -171,8 +190,16 @@ class Chronicle:
     def outcome(self, settlement: Settlement) -> Outcome | None:
         """What became of a judged challenger; None: it passed and was not promoted."""
         if settlement.status in ("PASS", BORN):
-            return "promoted" if any(move.id == settlement.decision for move in self.moves) else None
+            return "promoted" if any(move.id == settlement.decision for move in self.moves) else self._waits(settlement)
         return _JUDGED[settlement.status]
+
+    def _waits(self, settlement: Settlement) -> Outcome | None:
+        if settlement.waits is None:
+            return None
+        if settlement.waits.mode == "suggest":
+            return "suggested"
+        said = self._said.get(settlement.key)
+        return "rejected" if said is not None and said.answer == "rejected" else "awaiting_approval"
 
     def history(self, as_of: datetime) -> History:
         """Everything strictly before ``as_of``, so that a run can be repeated with the same answer."""
@@ -210,7 +237,15 @@ class Chronicle:
         decision, result = entry.record["decision"]["id"], entry.record["result"]
         trials = tuple(trial_from(trial | {"curve": ()}) for trial in result["trials"])
         met = (entry.record.get("champion") or {}).get("model", "")
-        made = (result["family"], result["strategy"], trials, _searched(entry), met, _looked(entry))
+        made = (
+            result["family"],
+            result["strategy"],
+            trials,
+            _searched(entry),
+            met,
+            _looked(entry),
+            waits_of(entry.record),
+        )
         self._settlements[entry.key] = Settlement(entry.key, decision, entry.record["status"], entry.as_of, *made)
         self._settled_by[decision] = entry.key
 
@@ -236,6 +271,10 @@ class Chronicle:
     def _resumed(self, _entry: Entry) -> None:
         self._pause = None
 
+    def _approval(self, entry: Entry) -> None:
+        record = entry.record
+        self._said[entry.key] = Said(record["answer"], entry.as_of, record["actor"], record["reason"])
+
     def _prune(self, entry: Entry) -> None:
         self._pruned |= {digest: Pruned(entry.as_of, entry.record["actor"]) for digest in entry.record["models"]}
         self._pruned_runs |= set(entry.record["runs"])
@@ -255,6 +294,12 @@ def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
         "question": facts.get("question", ""),
         "suspected": any(signal["raised"] for signal in (facts.get("suspicion") or {}).get("signals", ())),
     }
+
+
+def waits_of(record: Mapping[str, Any]) -> Waits | None:
+    """What a settlement waits for; None where its PASS is promoted at once."""
+    found = record.get("waits")
+    return None if found is None else Waits(found["mode"], found["until"] and datetime.fromisoformat(found["until"]))
 
 
 def probe_from(record: Mapping[str, Any]) -> Probe:
@@ -299,4 +344,5 @@ _READERS = {
     "pause": Chronicle._paused,
     "resume": Chronicle._resumed,
     "prune": Chronicle._prune,
+    "approval": Chronicle._approval,
 }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from lr_retune.config import format_duration
 from lr_retune.errors import ConfigError, DependencyError, IntegrityError, RetuneError
 from lr_retune.records import content_digest, iso
+from lr_retune.stores.chronicle import waits_of
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores, judged_otherwise
 from lr_retune.stores.status import full_id
@@ -28,6 +29,7 @@ GATE_RULES = {
     "LRR506": "The champion that the challenger beat is still champion, or the version is champion itself.",
     "LRR507": "The registry's champion alias points where the ledger says.",
     "LRR508": "The challenger was judged under this very configuration (where things are stored may differ).",
+    "LRR509": "Where [promote] mode asks for a person, somebody has approved the challenger.",
 }
 ASKS_REGISTRY = ("LRR503", "LRR507")
 # A deployment job waits for the answer: MLflow has 6 s, twice, for one request, and so long for all of them together.
@@ -290,6 +292,18 @@ def _same_question(stores: Stores, subject: _Subject, _now: datetime) -> tuple[R
     return "PASS", "judged under this configuration"
 
 
+def _approved(stores: Stores, subject: _Subject, now: datetime) -> tuple[RuleStatus, str]:
+    entry = subject.settlement
+    waits = None if entry is None else waits_of(entry.record)
+    if subject.reigns or entry is None or waits is None or waits.until is None:
+        return "PASS", "champion" if subject.reigns else "nobody has to approve it"
+    if (said := stores.said.get(entry.key)) is not None:
+        return ("PASS" if said.answer == "approved" else "FAIL"), f"{said.answer} by {said.by}: {said.why}"
+    if now >= waits.until:
+        return "FAIL", f"nobody approved it until {iso(waits.until)}"
+    return "INCONCLUSIVE", f"waits for `lr-retune approve` until {iso(waits.until)}"
+
+
 _RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]] = {
     "LRR501": _chain,
     "LRR502": _known,
@@ -299,4 +313,5 @@ _RULES: dict[str, Callable[[Stores, _Subject, datetime], tuple[RuleStatus, str]]
     "LRR506": _still_beaten,
     "LRR507": _alias,
     "LRR508": _same_question,
+    "LRR509": _approved,
 }

@@ -38,12 +38,13 @@ from lr_retune.records import (
     Report,
     TuneResult,
     Verdict,
+    Waits,
     canonical,
     content_digest,
     plain,
 )
 from lr_retune.stores.bundle import champion_from, plan_from
-from lr_retune.stores.chronicle import Chronicle, Move, Pause, Pruned, Settlement
+from lr_retune.stores.chronicle import Chronicle, Move, Pause, Pruned, Said, Settlement, waits_of
 from lr_retune.stores.journal import Journal
 from lr_retune.stores.keys import BORN, birth_key, run_key
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
@@ -245,6 +246,21 @@ class Stores:
         later = [self.numbered(move) for move in self._chronicle.moves if move.champion.epoch > beaten.epoch]
         return [each for each in later if each.reference.end <= plan.holdout.end]
 
+    @property
+    def reigning(self) -> Champion:
+        """The champion, whatever time a run simulates."""
+        return self.numbered(self._chronicle.moves[-1])
+
+    @property
+    def settlements(self) -> Sequence[Settlement]:
+        """Every judged challenger, oldest first."""
+        return self._chronicle.settlements
+
+    @property
+    def said(self) -> Mapping[str, Said]:
+        """Settlement key → what a person answered about it."""
+        return self._chronicle.said
+
     def knows(self, decision: str) -> bool:
         """Whether a decision was judged before."""
         return self._chronicle.settlement_of(decision) is not None
@@ -307,12 +323,12 @@ class Stores:
         if entry.record["decision"]["id"] != seen.decision.id:
             self.ledger.append(self.name, "adoption", seen.decision.id, seen.facts.as_of, {"settlement": key})
         champion = seen.champion
-        if entry.record["status"] == "PASS":
+        waits = waits_of(entry.record)
+        if entry.record["status"] == "PASS" and waits is None:
             champion = self._promote(entry, {"person": False})
         outcome, run = self._show(self._settlement(key), _drift(seen.page) | dict(attachments or {}))
-        return replace(
-            seen, outcome=outcome, champion=champion, plan=plan, result=result, judgement=judgement, run_id=run
-        )
+        done = replace(seen, outcome=outcome, champion=champion, plan=plan, result=result, judgement=judgement)
+        return replace(done, run_id=run, waits=waits)
 
     def refuse_second_bootstrap(self) -> None:
         """Say so before a first model is trained in vain.
@@ -410,8 +426,42 @@ class Stores:
         found = self._chronicle.settlement_of(decision)
         if found is None or found.status != "PASS":
             raise ConfigError(f"decision {decision[:12]} has no challenger that passed", fix="see `lr-retune history`")
-        entry = self._entry(found)
-        digest = entry.record["next"]["model"]
+        if found.waits is not None and found.waits.mode == "approval":
+            raise HeldError(
+                f"the challenger of decision {decision[:12]} waits for an approval",
+                why='[promote] mode was "approval" when it was judged',
+                fix=f"`lr-retune approve {decision[:12]} --reason …`, by somebody else than its author",
+            )
+        return self.promote_settled(
+            self._entry(found), {"person": True, "actor": actor, "reason": reason}, as_of, force=force
+        )
+
+    def promote_settled(
+        self, entry: Entry, why: Mapping[str, Any], as_of: datetime | None, *, force: bool = False
+    ) -> Champion:
+        """Verify a settlement with PASS as it stands now, and promote its challenger; ``why`` goes into the move.
+
+        Raises
+        ------
+        ConflictError
+            If the champion is not the one it beat.
+        HeldError
+            If the challenger was rolled back once or judged under another configuration, unless ``force``.
+        """
+        self.refuse_unfit(entry, force=force)
+        champion = self._promote(entry, {**why, "force": force}, as_of)
+        self._show(self._settlement(entry.key), {})
+        return champion
+
+    def refuse_unfit(self, entry: Entry, *, force: bool = False) -> None:
+        """Whether a settled challenger may be promoted as things stand now.
+
+        Raises
+        ------
+        HeldError
+            If it was rolled back once or judged under another configuration, unless ``force``; if its files are gone.
+        """
+        decision, digest = entry.record["decision"]["id"], entry.record["next"]["model"]
         if digest in self._chronicle.rolled_back and not force:
             raise HeldError(
                 f"challenger {digest[:12]} was rolled back before",
@@ -425,10 +475,33 @@ class Stores:
                 why="what passed then need not pass the gates of today",
                 fix="run again, or add --force with a reason",
             )
-        why = {"person": True, "actor": actor, "reason": reason, "force": force}
-        champion = self._promote(entry, why, as_of)
-        self._show(found, {})
-        return champion
+
+    def unbeaten(self, entry: Entry) -> bool:
+        """Whether the champion that a settled challenger met is champion still."""
+        head, beaten = self.ledger.head(self.name), entry.record["champion"]
+        return (head.head, head.epoch) == (beaten["model"], beaten["epoch"])
+
+    def refuse_overtaken(self, entry: Entry) -> None:
+        """Say so before a person's word is filed in vain.
+
+        Raises
+        ------
+        ConflictError
+            If the champion is not the one that the challenger met.
+        """
+        if not self.unbeaten(entry):
+            raise ConflictError(
+                f"{self.name} has another champion than the one this challenger beat",
+                why="somebody else promoted or rolled back first",
+                fix="run again: a challenger is judged against the new champion",
+            )
+
+    def show(self, entry: Entry) -> None:
+        """Let the registry show what became of a settlement; if it is away, `reconcile` does."""
+        try:
+            self._show(self._settlement(entry.key), {})
+        except DependencyError:
+            return
 
     def rollback(
         self,
@@ -498,6 +571,9 @@ class Stores:
         for row in self.ledger.promotions(self.name, "CLAIMED"):
             self._mover.finish(row)
             notes.append(f"decision {row.decision[:12]}: {row.kind} to version {row.version} was finished")
+        for settlement in self._chronicle.settlements:
+            if self._approved(settlement) and self.ledger.promotion(self.name, settlement.decision) is None:
+                notes.append(f"decision {settlement.decision[:12]}: promote, approved, {self._carried(settlement)}")
         shown = self.ledger.projected(self.name)
         for settlement in self._chronicle.settlements:
             outcome = self._shown_as(settlement)
@@ -518,21 +594,34 @@ class Stores:
         return f"the champion alias of {self.name} was moved by hand to {moved}; it was left there"
 
     def _resume(self, row: Promotion) -> str:
-        """Promote a challenger that passed while the registry was away; give anything else up."""
+        """Promote a challenger that passed while the registry was away; give anything else up.
+
+        So is one that nobody has approved, and one that was on its way before ``[promote] mode`` asked for people.
+        """
         found = self._chronicle.settlement_of(row.decision)
         head = self.ledger.head(self.name)
         if (
             found is not None
             and found.status == "PASS"
+            and (self._approved(found) or (found.waits is None and self.config.promote.mode == "auto"))
             and (head.head, head.epoch) == (row.expected, row.expected_epoch)
         ):
-            try:
-                self._promote(self._entry(found), {"person": False})
-            except (ConflictError, HeldError) as error:
-                return f"was given up: {error.what}"
-            return "was finished"
+            return self._carried(found)
         self.ledger.abandon(self.name, row.decision)
         return "had not begun and was given up"
+
+    def _carried(self, settlement: Settlement) -> str:
+        said = self._chronicle.said.get(settlement.key)
+        why = {"person": False} if said is None else {"person": True, "actor": said.by, "reason": said.why}
+        try:
+            self._promote(self._entry(settlement), why, None if said is None else said.as_of)
+        except (ConflictError, HeldError) as error:
+            return f"was given up: {error.what}"
+        return "was finished"
+
+    def _approved(self, settlement: Settlement) -> bool:
+        said = self._chronicle.said.get(settlement.key)
+        return said is not None and said.answer == "approved"
 
     def _final(self, decision: str) -> bool:
         row = self.ledger.promotion(self.name, decision)
@@ -568,7 +657,17 @@ class Stores:
             "judgement": judgement,
             "champion": seen.champion,
             "next": next_,
+            "author": seen.author,
+            "waits": self._waits(status, seen.facts.as_of),
         }
+
+    def _waits(self, status: str, as_of: datetime) -> Waits | None:
+        """In the settlement itself, so that no crash can lose the question or put it twice."""
+        mode, gates = self.config.promote.mode, self.config.gates
+        if status != "PASS" or mode == "auto":
+            return None
+        expires = as_of + min(self.config.promote.approval_expires, gates.expires)
+        return Waits(mode, expires if mode == "approval" else None)
 
     def _promote(self, entry: Entry, why: Mapping[str, Any], as_of: datetime | None = None) -> Champion:
         record = entry.record

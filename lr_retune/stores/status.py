@@ -8,6 +8,7 @@ from typing import Any
 from lr_retune.config import Config, format_duration
 from lr_retune.errors import ConfigError, DependencyError, HeldError, IntegrityError, RetuneError
 from lr_retune.records import Champion, History, PastDecision, iso
+from lr_retune.stores.approvals import standing as standing_challengers
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 
@@ -15,6 +16,7 @@ STALE_TICKS = 2  # nobody has looked for that long: a dead scheduler
 STALE_CODE = 1
 SHORTEST = 4  # letters that may stand for a decision's id, as in git
 _END = datetime.max.replace(tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 # ── where it stands ───────────────────────────────────────────────────────────────────────────────
@@ -27,6 +29,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
     limit = STALE_TICKS * config.schedule.tick
     found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
     found |= {"stale_after": format_duration(limit), "paused": None, "alias_moved": None, "problems": []}
+    found |= {"approvals": [], "suggestions": []}
     if not stores.ledger.head(stores.name).head:
         return found, 0
     history = stores.history(_END)
@@ -43,6 +46,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
         **_last(stores, last),
         "stale": stale,
         "paused": _pause(history, now),
+        **_open(stores, now),
         "alias_moved": moved,
         "problems": problems,
     }
@@ -52,7 +56,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
 def unknown(place: str, error: RetuneError) -> dict[str, Any]:
     """A model that cannot be read, in the same words."""
     found: dict[str, Any] = {"name": place, "champion": None, "last_look": None, "stale": False, "stale_after": None}
-    return found | {"paused": None, "alias_moved": None, "problems": [str(error)]}
+    return found | {"paused": None, "approvals": [], "suggestions": [], "alias_moved": None, "problems": [str(error)]}
 
 
 def last_look(history: History) -> datetime | None:
@@ -69,6 +73,15 @@ def _pause(history: History, now: datetime) -> dict[str, str] | None:
     if history.paused_until is None or not history.paused(now):
         return None
     return {"until": iso(history.paused_until), "by": history.paused_by, "reason": history.paused_why}
+
+
+def _open(stores: Stores, now: datetime) -> dict[str, list[dict[str, Any]]]:
+    """Challengers that a person may still answer for."""
+    found = standing_challengers(stores, now)
+    return {
+        "approvals": [each for each in found if each["state"] in ("waiting", "approved")],
+        "suggestions": [each for each in found if each["state"] == "suggested"],
+    }
 
 
 def _champion(found: Champion) -> dict[str, Any]:
@@ -108,13 +121,20 @@ def _problems(stores: Stores) -> tuple[str | None, list[str], int]:
 
 
 # ── what was decided ──────────────────────────────────────────────────────────────────────────────
-def past(stores: Stores, until: datetime) -> list[dict[str, Any]]:
-    """Every decision as of ``until``, oldest first, with its outcome and its first reason."""
+def past(stores: Stores, until: datetime, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Every decision as of ``until``, oldest first, with its outcome, its first reason, and who was asked.
+
+    ``now``: when an approval is held against its end; nothing expires without it.
+    """
+    asked = {each["decision"]: each for each in standing_challengers(stores, now or _FIRST)}
     reasons = {
         e.key: e.record["decision"]["reasons"] for e in stores.ledger.entries(stores.name) if e.kind == "decision"
     }
     versions = {row.decision: row.version for row in stores.ledger.promotions(stores.name)}
-    return [_past(d, reasons[d.id], versions.get(d.id)) for d in stores.history(until).decisions]
+    return [
+        _past(d, reasons[d.id], versions.get(d.id)) | {"approval": asked.get(d.id)}
+        for d in stores.history(until).decisions
+    ]
 
 
 def _past(decision: PastDecision, reasons: list[dict[str, str]], version: str | None) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from lr_retune.config import Config, format_duration
-from lr_retune.records import Action, Decision, Facts, History, LossEvidence, Reason, content_digest, iso
+from lr_retune.records import (
+    JUDGED,
+    PASSED,
+    Action,
+    Decision,
+    Facts,
+    History,
+    LossEvidence,
+    Reason,
+    content_digest,
+    iso,
+)
 from lr_retune.watch import fixable
 from lr_retune.watch.kind import kind
 from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, told, twins
@@ -135,12 +146,12 @@ def _new(facts: Facts, settled: datetime | None) -> bool:
 
 
 def _missed(history: History) -> int:
-    """Judged challengers in a row without a promotion, at most 10.
+    """Judged challengers in a row that did not pass, at most 10.
 
     What fresh data could not better then, it rarely can a few ticks later, and each look at the same ticks costs error.
     """
-    judged = [d.outcome for d in history.decisions if d.outcome in ("rejected", "inconclusive", "promoted")]
-    failed = list(takewhile(lambda outcome: outcome != "promoted", reversed(judged)))
+    judged = [d.outcome for d in history.decisions if d.outcome in JUDGED]
+    failed = list(takewhile(lambda outcome: outcome not in PASSED, reversed(judged)))
     return min(len(failed), 10)
 
 
