@@ -12,11 +12,14 @@ import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from lr_retune.errors import IntegrityError
+from lr_retune.families.sgd_bounds import SCHEMA, bounded
 
-SCHEMA = "schema.json"
 # What our pipelines hold beyond the types that skops itself knows as safe; the served model has a copy of this list.
 TRUSTED = ["numpy.clip", "numpy.dtype"]
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ImportError, AttributeError, LookupError, ValueError)
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ImportError, AttributeError, LookupError, ValueError),
+    *(TypeError, RuntimeError, MemoryError),  # RuntimeError: a cipher, a packing of its own, nesting without end
+)
 
 
 def dumps(model: Any) -> bytes:
@@ -45,15 +48,16 @@ def loads(data: bytes) -> Any:
     Raises
     ------
     IntegrityError
-        If the archive is torn, or holds a type that is neither skops' nor ours; there is no other reader to fall
-        back on.
+        If the archive is torn, would grow beyond all bounds, or holds a type that is neither skops' nor ours; there
+        is no other reader to fall back on.
     """
     try:
+        bounded(data)
         return skops.io.loads(data, trusted=TRUSTED)
     except UntrustedTypesFoundException as error:
         why = " ".join(str(error).split())
         raise IntegrityError("the model file holds types that are not trusted", why=why, fix="restore it") from error
-    except (*_BROKEN, TypeError) as error:
+    except _BROKEN as error:
         why = " ".join(str(error).split())[:300]
         raise IntegrityError("the model file cannot be read as skops", why=why, fix="restore the file") from error
 
