@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lr_retune.average import parts
-from lr_retune.records import Candidate, Champion, Cost, Facts, Report, Trial, TuneResult, iso, plain
+from lr_retune.records import Candidate, Champion, Cost, Facts, Judgement, Report, Trial, TuneResult, iso, plain
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -89,12 +89,17 @@ def report(config: Config, found: Report) -> dict[str, Any]:
             "fixed": _arm(config, found.result, "fixed", losses),
             "verdicts": found.judgement.verdicts,
             "look": found.judgement.look,
-            "attribution": found.judgement.attribution,
+            "attribution": {**found.judgement.attribution, **_origin(found.judgement)},
             "cost": found.result.cost,
             "at_wall": found.result.at_wall,
             "timing": dict(found.result.timing),
         }
     return fields
+
+
+def _origin(found: Judgement) -> dict[str, Any]:
+    """Effects with their errors, beside the figures that stood there before."""
+    return {} if found.origin is None else plain(found.origin)
 
 
 def _challenger(config: Config, found: Report, losses: Mapping[str, float]) -> dict[str, Any] | None:
@@ -210,6 +215,7 @@ def lines_of_report(found: Report) -> list[str]:
         ]
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
         text += [] if found.judgement.look is None else [f"  {found.judgement.look.promise}"]
+        text += [f"  {found.judgement.origin.told}"] if found.judgement.origin is not None else []
         text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
     text += _told_waits(found)
     rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"

@@ -404,7 +404,7 @@ class Searched:
     spread: float | None = None  # of a tick's loss then
     at_wall: Literal["low", "high"] | None = None
     starved: bool = False  # a rate next to the chosen one ran out of steps
-    rate_effect: float | None = None  # what the new rate itself brought on the holdout, relative gain
+    rate_effect: float | None = None  # what the new rate itself brought on the holdout, where that is a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,6 +528,8 @@ class TuneResult:
     lead: float | None = None  # of the new rate over the old one on valid, share of the old one's loss
     old_rows: Candidate | None = None  # the challenger's rate on the champion's rows, where it is another rate
     repeats: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
+    apart: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # the same by seeds that chose nothing
+    seed_matters: bool | None = None  # whether fits that differ by seed alone differ at all; None: not asked
     cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed, repeats, …
     timing: Mapping[str, float] = field(default_factory=dict, metadata={"outside": True})
 
@@ -587,6 +589,7 @@ class HoldoutScores:
     challenger: np.ndarray
     control: np.ndarray | None = None
     fixed: np.ndarray | None = None
+    arms: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)  # other seeds; old_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -613,13 +616,39 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """A part of what a training brought on the holdout, as a share of the champion's loss."""
+
+    value: float | None  # of the means over seeds
+    low: float | None = None  # two-sided interval over ticks and seeds, at the look's alpha
+    high: float | None = None
+    claimed: bool = False  # the interval excludes zero, and enough seeds stand behind it
+    tick_se: float | None = None
+    seed_se: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a gain came from: old or new rows by old or new rate."""
+
+    effects: Mapping[str, Effect]  # data, rate, data_at_new_rate, rate_on_old_rows, data_main, rate_main, interaction
+    seeds: int  # of challenger and control, the fewer
+    ticks: int
+    seed_matters: bool | None = None
+    seed_sd: float | None = None  # of one fit's loss, share of the champion's; None: not known
+    seeds_needed: int | None = None  # an arm, to tell the rate's effect; None: told, or ticks hide it
+    told: str = ""  # the same in words
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """All verdicts on one challenger, with the holdout losses behind them."""
 
     verdicts: tuple[Verdict, ...]
     losses: Mapping[str, float]  # champion, challenger, control, fixed: loss on the holdout
     challenger_ticks: tuple[float, ...] = ()  # the challenger's loss per holdout tick: its promise
-    attribution: Mapping[str, float | None] = field(default_factory=dict)  # data, rate: relative gains
+    attribution: Mapping[str, float | None] = field(default_factory=dict)  # total, data, rate, luck: relative gains
+    origin: Origin | None = None  # the same with errors; None: cannot be told
     look: Look | None = None  # None: a first model, or settled before looks were counted
 
     @property

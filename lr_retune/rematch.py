@@ -75,7 +75,7 @@ def _against(winner: Champion, seen: Report, result: TuneResult) -> tuple[Report
     same = one is not None and (one.learning_rate, one.schedule) == (winner.learning_rate, winner.schedule)
     reason = Reason("lost_race", f"another run made {winner.model[:12]} champion while this one judged")
     decision = Decision(_id(seen, winner), seen.decision.action, (*seen.decision.reasons, reason))
-    again = replace(result, same_rate=same, control=None, old_rows=None, repeats={})
+    again = replace(result, same_rate=same, control=None, old_rows=None, repeats={}, apart={})
     return replace(seen, champion=winner, decision=decision), again
 
 

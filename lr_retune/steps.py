@@ -507,6 +507,8 @@ def tune(
         lead=arms.lead,
         old_rows=saved.get("old_rows"),
         repeats={role: tuple(save(made) for made in each) for role, each in arms.repeats.items()},
+        apart={role: tuple(save(made) for made in each) for role, each in arms.apart.items()},
+        seed_matters=arms.seed_matters,
         cost=arms.cost,
         timing={"cpu_s": time.process_time() - started[0], "wall_s": time.perf_counter() - started[1]},
     )
@@ -660,6 +662,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         challenger=score(result.challenger, ours),
         control=score(result.control, ours) if result.control else None,
         fixed=score(result.fixed, ours) if result.fixed else None,
+        arms={name: tuple(score(fit, ours) for fit in fits) for name, fits in _further(result).items()},
     )
     met = stores.looks(stores.key(champion, plan, seen.decision.action))
     look = look_at(scores.tick, "" if result.challenger is None else result.challenger.model, met, config.gates.alpha)
@@ -676,6 +679,13 @@ def _both_scored(ours: Rows, theirs: Rows, met: np.ndarray) -> tuple[Rows, Rows,
             fix="look whether the feed of logged scores stands still",
         )
     return ours.take(known), theirs.take(known), met[known]
+
+
+def _further(result: TuneResult) -> dict[str, tuple[Candidate, ...]]:
+    """The fits that only tell where a gain came from: none that chose the rate may tell what it is worth."""
+    told = {"control": result.repeats.get("control", ())} if result.same_rate else result.apart
+    found = {name: fits for name, fits in told.items() if fits}
+    return found if result.old_rows is None else {**found, "old_rows": (result.old_rows,)}
 
 
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:

@@ -67,11 +67,15 @@ def test_a_new_rate_is_fitted_by_two_more_seeds_where_the_seed_matters() -> None
     losses = [trial.loss for trial, _ in found.repeats["challenger"]]
     assert len(set(losses)) == 2
     assert found.cost["repeats"].fits == 5  # a glance and four
+    assert [len(made) for made in found.apart.values()] == [3, 3]
+    assert found.cost["apart"].fits == 6
+    chose = {t.loss for t in found.trials} | {t.loss for each in found.repeats.values() for t, _ in each}
+    assert not chose & {trial.loss for made in found.apart.values() for trial, _ in made}
 
 
 def test_a_family_that_leaves_nothing_to_chance_is_not_fitted_again() -> None:
     found = searched({"num_leaves": 4}, Named(0.9))
-    assert found.repeats == {}
+    assert found.repeats == found.apart == {}
     rate = found.models["challenger"][0].learning_rate
     assert (found.cost["repeats"].fits, found.cost["repeats"].steps) == (1, max(5, math.ceil(1 / rate) + 2))
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lr_retune.config import Config, Metric, parse_config
-from lr_retune.judge.attribution import attribute
 from lr_retune.judge.gates import RULES, paired_loss, sane_predictions
 from lr_retune.judge.judgement import judge_scores
 from lr_retune.judge.paired import Comparison, Contrast, cr2_t, paired
@@ -405,18 +404,3 @@ def test_a_search_without_any_model_is_an_error() -> None:
     empty = TuneResult("lightgbm", "grid", "rounds", None, None, None, ())
     assert sane_predictions(none, empty, config()).code == "LRR105"
     assert judge_scores(none, empty, config(), (sane_predictions, paired_loss)).status == "ERROR"
-
-
-@given(*[st.floats(0.01, 100)] * 3)
-def test_attribution_adds_up(champion: float, control: float, challenger: float) -> None:
-    found = attribute({"champion": champion, "control": control, "challenger": challenger})
-    assert found["total"] is not None
-    assert found["data"] is not None
-    assert found["rate"] is not None
-    assert found["total"] == pytest.approx(found["data"] + found["rate"], abs=1e-9 * (1 + abs(found["total"])))
-
-
-def test_attribution_of_missing_arms_is_not_known() -> None:
-    assert attribute({"champion": 2.0, "challenger": 1.0}) == {"total": 0.5, "data": None, "rate": None}
-    assert attribute({"champion": 0.0, "challenger": 1.0, "control": 1.0}) == dict.fromkeys(("total", "data", "rate"))
-    assert attribute({"champion": math.nan, "challenger": 1.0}) == dict.fromkeys(("total", "data", "rate"))

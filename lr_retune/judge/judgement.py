@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lr_retune.config import Config
-from lr_retune.judge.attribution import attribute
+from lr_retune.judge.attribution import attribute, origin
+from lr_retune.judge.corners import corners
+from lr_retune.judge.origin import told
 from lr_retune.metrics import Loss, loss_for
 from lr_retune.records import Gate, HoldoutScores, Judgement, TuneResult, Verdict
 
@@ -20,13 +23,15 @@ def judge_scores(scores: HoldoutScores, result: TuneResult, config: Config, gate
     loss = loss_for(config.metric)
     arms = {name: values for name in _ARMS if (values := getattr(scores, name)) is not None}
     losses = {name: _value(loss, scores.y, values) for name, values in arms.items()}
-    # at the champion's own rate the challenger is its own control: all of the gain is the data's
-    control = {"control": losses["challenger"]} if result.same_rate and "control" not in losses else {}
+    fits, weights = corners(scores, loss, same_rate=result.same_rate)
+    apart = {name: arm for name, arm in fits.items() if not (result.same_rate and name == "challenger")}
+    found = origin(apart, weights, alpha=config.gates.alpha / 2, seed_matters=result.seed_matters)
     return Judgement(
         verdicts=tuple(_ask(gate, scores, result, config) for gate in gates),
         losses=losses,
         challenger_ticks=tick_values(scores.y, scores.challenger, scores.tick, loss),
-        attribution=attribute(losses | control),
+        attribution=attribute(losses, fits),
+        origin=None if found is None else replace(found, told=told(found, same_rate=result.same_rate)),
     )
 
 

@@ -11,7 +11,7 @@ from lr_retune.records import Cost, Estimate, Family, FitData, Range, SearchOpti
 from lr_retune.search.arm import Arm, Found, Made, Named, averaged, row
 from lr_retune.search.choose import answered, at_wall, inside
 from lr_retune.search.live import Live
-from lr_retune.search.repeats import Proof, on_old_rows, proved
+from lr_retune.search.repeats import Apart, Proof, apart, on_old_rows, proved
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class Arms:
     trials: tuple[Trial, ...]  # of all roles, numbers unique
     models: Mapping[str, Made]  # challenger, control, fixed, old_rows: those that are complete
     repeats: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
-    cost: Mapping[str, Cost] = field(default_factory=dict)  # search, control, fixed, repeats, old_rows, again
+    apart: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)  # the same by seeds that chose nothing
+    cost: Mapping[str, Cost] = field(default_factory=dict)  # search, control, fixed, repeats, old_rows, apart, again
     at_wall: Literal["low", "high"] | None = None
     same_rate: bool = False  # the challenger carries the champion's rate and schedule
     estimate: Estimate | None = None
     reason: str = ""
     lead: float | None = None
+    seed_matters: bool | None = None  # None: not asked
 
 
 def run(
@@ -84,6 +86,7 @@ def run(
     challenger = new if proof is None or proof.holds else rival
     if challenger is None and rival is not None and rival.complete:
         challenger = rival
+    fresh = _apart(family, data, options, proof, challenger, rival)
     before = None if challenger is None else on_old_rows(family, options, old, challenger)
     arms = {"challenger": challenger, "control": control, "fixed": fixed}
     work = {"search": found, "control": [] if control is None else control.alone, "fixed": fixed.alone}
@@ -92,7 +95,8 @@ def run(
         models={name: arm.made(fits) for name, arm in arms.items() if arm is not None and arm.complete}
         | ({} if before is None else {"old_rows": before}),
         repeats={} if proof is None else proof.made,
-        cost=_cost(work, before, {"repeats": Cost() if proof is None else proof.cost, "again": fits.again}),
+        apart=fresh.made,
+        cost=_cost(work, before, {"repeats": _of(proof), "apart": fresh.cost, "again": fits.again}),
         at_wall=None
         if challenger is None or strategy is None
         else at_wall(challenger.trial, options.space, user_range is not None),
@@ -100,7 +104,21 @@ def run(
         estimate=seen,
         reason=_reason(seen, proof, challenger is rival and not (new and new.named(old))),
         lead=None if proof is None else proof.lead,
+        seed_matters=None if proof is None else proof.seed_matters,
     )
+
+
+def _apart(
+    family: Family, data: FitData, options: SearchOptions, proof: Proof | None, new: Arm | None, old: Arm | None
+) -> Apart:
+    """Only a new rate that was taken has a worth of its own to tell."""
+    if proof is None or new is None or old is None or new is old:
+        return Apart()
+    return apart(family, data, options, proof, {"candidate": new, "control": old})
+
+
+def _of(proof: Proof | None) -> Cost:
+    return Cost() if proof is None else proof.cost
 
 
 def _reason(seen: Estimate | None, proof: Proof | None, stays: bool) -> str:

@@ -322,7 +322,7 @@ def _searched(entry: Entry) -> Searched | None:
         spread=(facts.get("loss") or {}).get("spread"),
         at_wall=result["at_wall"],
         starved=nearest is not None and nearest["state"] == "starved",
-        rate_effect=entry.record["judgement"]["attribution"].get("rate"),
+        rate_effect=_found(entry.record["judgement"]),
     )
 
 
@@ -333,6 +333,12 @@ def _looked(entry: Entry) -> Looked | None:
     if record["status"] == BORN or challenger is None or (look is not None and not look["counts"]):
         return None
     return Looked(span_from(record["plan"]["holdout"]), challenger["model"])
+
+
+def _found(judgement: Mapping[str, Any]) -> float | None:
+    """What the new rate brought, where that is no noise; records without errors claim nothing."""
+    rate = ((judgement.get("origin") or {}).get("effects") or {}).get("rate") or {}
+    return rate["value"] if rate.get("claimed") else None
 
 
 _READERS = {

@@ -44,6 +44,8 @@ def metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """What was measured on the holdout; finite figures only."""
     found: dict[str, Any] = {f"loss.{arm}": loss for arm, loss in (_at(record, "judgement", "losses") or {}).items()}
     found |= {f"gain.{part}": gain for part, gain in (_at(record, "judgement", "attribution") or {}).items()}
+    for part, effect in (_at(record, "judgement", "origin", "effects") or {}).items():
+        found |= {f"gain.{part}.{end}": effect.get(end) for end in ("low", "high")}
     judged = _paired(record)
     found |= {f"gain.{end}": judged.get(end) for end in ("effect", "low", "high")}
     return {k: float(v) for k, v in sorted(found.items()) if isinstance(v, (int, float)) and math.isfinite(v)}
@@ -138,6 +140,8 @@ def _brought(record: Mapping[str, Any]) -> str:
     if old == new:
         why = _at(record, "result", "reason")
         return f"The learning rate stayed {old}: what changed came with fresh data." + (f" {why}." if why else "")
+    if told := _at(record, "judgement", "origin", "told"):
+        return f"Old rate {old}, new rate {new}. {told}"
     return (
         f"Fresh data at the old learning rate {old} brought {data:+.1%}, the new rate {new} {rate:+.1%} on these rows."
     )

@@ -205,6 +205,7 @@ def _decided(entry: Entry) -> list[str]:
 
 def _judged(entry: Entry) -> list[str]:
     losses, result = entry.record["judgement"]["losses"], entry.record["result"]
+    told = (entry.record["judgement"].get("origin") or {}).get("told")
     arms = [(role, result[role]) for role in ("challenger", "control", "fixed") if result[role] is not None]
     return [
         f"  judged: {entry.record['status']}",
@@ -214,6 +215,7 @@ def _judged(entry: Entry) -> list[str]:
             f"    {v['status']:<12} {v['code']} {v['gate']}: {v['reason']}"
             for v in entry.record["judgement"]["verdicts"]
         ),
+        *([f"  {told}"] if told else []),
     ]
 
 
