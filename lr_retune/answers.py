@@ -384,6 +384,11 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
     if found["paused"] is not None:
         lines.append(f"  PAUSED: {told_pause(found['paused'])}; `lr-retune resume` ends it")
     lines += [_told_approval(each) for each in (*found["approvals"], *found["suggestions"])]
+    lines += [
+        f"  FROZEN: version {each['version']}, rolled back by {each['by'] or 'somebody'}: {each['reason']}; "
+        f"`lr-retune lift {each['model'][:12]}` allows it again"
+        for each in found["frozen"]
+    ]
     if found["stale"]:
         lines.append(f"  STALE: nobody has looked for more than {found['stale_after']}; see whether the schedule runs")
     return lines + [f"  PROBLEM: {text}" for text in found["problems"]]

@@ -226,7 +226,7 @@ def promote(
     actor: Actor = "",
     reason: Why = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Even if rolled back before or judged under another config; needs --reason.")
+        bool, typer.Option("--force", help="Even if judged under another configuration; needs --reason.")
     ] = False,
     as_of: AsOf = None,
     as_json: Json = False,

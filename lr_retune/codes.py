@@ -11,7 +11,7 @@ LEDGER_RULES = {
     "predictions were skipped.",
     "LRR410": "An approver must be somebody else than the author of a challenger. Nobody is known as its author: "
     "`lr-retune run --actor` tells.",
-    "LRR401": "This very model was rolled back before. It comes back only by `lr-retune promote --force --reason …`.",
+    "LRR401": "This very model was rolled back before. It is frozen until a person lifts it: `lr-retune lift`.",
 }
 CHECKS = {
     "config": "retune.toml is absent, cannot be read, or breaks one of its laws.",

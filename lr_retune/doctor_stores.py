@@ -274,7 +274,7 @@ def models(case: Case) -> Iterator[Found]:
         return
     files, champion = FileModels(models_folder(case.config)), chronicle.moves[-1].champion
     yield from gathered("models", _champions(case, files, champion))
-    out = {champion.model, *chronicle.rolled_back}
+    out = {champion.model, *chronicle.frozen}
     earlier = [move.champion.model for move in chronicle.moves[::-1] if move.champion.model not in out]
     for problem, _ in gathered("models", _intact(files, earlier[0])) if earlier else ():
         told = f"of the previous champion: {problem['what']}"

@@ -1,4 +1,4 @@
-"""The commands by which people answer: approve or reject what passed."""
+"""The commands by which people answer: approve or reject what passed, allow again what was rolled back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Waiting = Annotated[str, typer.Argument(help="A decision whose challenger waits;
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    for command in (approve, reject):
+    for command in (approve, reject, lift):
         app.command()(command)
 
 
@@ -67,6 +67,25 @@ def _answer(
         once = f"{done.said.answer} by {done.said.by}{', as it was before' if done.repeated else ''}"
         lines = [once, f"champion: version {done.champion.version}"]
         _changed(command, loaded, stores, before, done.champion, lines, as_json=as_json, approval=said)
+
+
+def lift(
+    model: Annotated[str, typer.Argument(help="A version that was rolled back, or its digest's first letters.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    actor: Actor = "",
+    reason: Why = "",
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Allow a model that was rolled back to become champion again; moves nothing."""
+    from lr_retune.stores.freeze import lift as thaw
+
+    with opened(config) as (loaded, stores):
+        champion = stores.champion(LAST_DAY)
+        digest, held = thaw(stores, model, actor=actor or console.user(), reason=reason, now=moment(loaded, as_of))
+        told = f"model {digest[:12]} may be champion again" if held else f"model {digest[:12]} was not frozen"
+        was = None if held is None else {"model": digest, "by": held.by, "reason": held.why}
+        _changed("lift", loaded, stores, champion, champion, [told], as_json=as_json, lifted=was)
 
 
 def _changed(

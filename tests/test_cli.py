@@ -29,7 +29,7 @@ COMMANDS = [
     "init", "check", "bootstrap", "watch", "run", "search", "replay", "promote", "rollback", "reconcile", "gate",
     "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand", "demo fraud",
     "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept", "rejudge",
-    "approve", "reject",
+    "approve", "reject", "lift",
 ]  # fmt: skip
 LATER = ["compare", "report"]
 BORN, RETUNED = day(100), day(106)
@@ -256,7 +256,7 @@ def test_an_alias_moved_by_hand_holds_every_run_and_is_never_overwritten(cli: Cl
 
 
 @pytest.mark.fault("H3", "H5")
-def test_what_was_rolled_back_comes_back_only_by_force_with_a_reason(cli: Cli, home: Path) -> None:
+def test_what_was_rolled_back_comes_back_only_when_a_person_lifts_it(cli: Cli, home: Path) -> None:
     decision = decision_of(home)
     back = cli("rollback", "--actor", "ann", "--reason", "wrong on Mondays", "--json").json
     assert (back["champion"]["version"], back["previous"]["version"]) == ("1", "2")
@@ -266,8 +266,20 @@ def test_what_was_rolled_back_comes_back_only_by_force_with_a_reason(cli: Cli, h
     assert cli("run", "--as-of", RETUNED.isoformat()).code in (0, 5, 10)
     assert stores_of(home).champion(day(900)).version == "1"
     assert cli("rollback").code == 10  # nobody is left to go back to
+    assert cli("promote", decision, "--force", "--reason", "again").code == 10
+    assert cli("rollback", "--to", 2).code == 10
+    (frozen,) = cli("status", "--json").json["models"][0]["frozen"]
+    assert (frozen["version"], frozen["by"], frozen["reason"]) == ("2", "ann", "wrong on Mondays")
+    assert "FROZEN: version 2" in cli("status").out
+    assert cli("lift", 2).code == cli("lift", 9, "--reason", "mended").code == 2
+    lifted = cli("lift", 2, "--actor", "bob", "--reason", "Mondays are mended", "--json")
+    assert (lifted.code, lifted.json["lifted"]["by"], lifted.json["champion"]["version"]) == (0, "ann", "1")
+    assert "was not frozen" in cli("lift", frozen["model"][:8], "--reason", "twice").out
+    assert cli("promote", decision, "--reason", "again").code == 5  # a decision moves the champion once
+    assert cli("rollback", "--to", 2, "--reason", "mended").code == 0
+    assert cli("audit", "verify").code == 0
     moves = [entry.key for entry in stores_of(home).ledger.entries("demo") if entry.kind == "move"]
-    assert "rollback as of" in (told := cli("explain", moves[-1]).out)
+    assert "rollback as of" in (told := cli("explain", moves[-2]).out)
     assert "by ann: wrong on Mondays; champion is then version 1" in told
 
 

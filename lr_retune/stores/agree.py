@@ -26,6 +26,7 @@ def disagreements(c: Connection, model: str, links: Sequence[Link], head: RowMap
     yield from _moves(moves, rows, versions, settled)
     approved = {link.key for link in links if link.kind == "approval" and link.record["answer"] == "approved"}
     yield from _unapproved(moves, settled, approved)
+    yield from _thawed(links)
     yield from _unmoved(rows, {move.key for move in moves}, list(settled.values()))
     decided = {link.key: link.record for link in links if link.kind == "decision"}
     for key, record in settled.items():
@@ -97,6 +98,20 @@ def _unapproved(moves: Sequence[Link], settled: Mapping[str, Mapping[str, Any]],
         waits = settled.get(key, {}).get("waits") or {}
         if waits.get("mode") == "approval" and key not in approved:
             yield f"decision {move.key[:12]} waited for an approval, and moved the champion without one"
+
+
+def _thawed(links: Sequence[Link]) -> Iterator[str]:
+    """Promotions of a model that a rollback had frozen; ledgers from before freezing know forced ones."""
+    frozen: set[str] = set()
+    for link in links:
+        if link.kind == "lift":
+            frozen.discard(link.record["digest"])
+        if link.kind != "move":
+            continue
+        if link.record.get("kind") == "promote" and link.record["candidate"] in frozen and not link.record.get("force"):
+            yield f"decision {link.key[:12]} promoted model {_named(link.record['candidate'])}, which is frozen"
+        if link.record.get("kind") == "rollback":
+            frozen.add(link.record["expected"])
 
 
 def _unmoved(rows: Mapping[str, RowMapping], moved: set[str], settled: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -74,6 +74,15 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """A model that was rolled back: it never is champion again, unless a person lifts it."""
+
+    as_of: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """A person's answer about a challenger that waits for one: the first one stands."""
 
@@ -100,7 +109,7 @@ class Chronicle:
         self._settlements: dict[str, Settlement] = {}  # by key
         self._settled_by: dict[str, str] = {}  # decision → settlement key
         self._moves: list[Move] = []
-        self._rolled_back: list[str] = []
+        self._frozen: dict[str, Frozen] = {}
         self._acceptances: list[Acceptance] = []
         self._pause: Pause | None = None
         self._pruned: dict[str, Pruned] = {}
@@ -120,10 +129,10 @@ class Chronicle:
         return list(self._settlements.values())
 
     @property
-    def rolled_back(self) -> list[str]:
-        """Digests that a rollback took out of production."""
+    def frozen(self) -> Mapping[str, Frozen]:
+        """Digests that a rollback took out of production and that nobody has lifted since."""
         self._read_on()
-        return self._rolled_back
+        return self._frozen
 
     @property
     def pause(self) -> Pause | None:
@@ -262,7 +271,10 @@ class Chronicle:
         champion = champion_from(record["champion"])
         self._moves.append(Move(entry.key, record["kind"], entry.as_of, record["person"], record["expected"], champion))
         if record["kind"] == "rollback":
-            self._rolled_back.append(record["expected"])
+            self._frozen[record["expected"]] = Frozen(entry.as_of, record.get("actor", ""), record.get("reason", ""))
+
+    def _lift(self, entry: Entry) -> None:
+        self._frozen.pop(entry.record["digest"], None)
 
     def _paused(self, entry: Entry) -> None:
         record = entry.record
@@ -351,4 +363,5 @@ _READERS = {
     "resume": Chronicle._resumed,
     "prune": Chronicle._prune,
     "approval": Chronicle._approval,
+    "lift": Chronicle._lift,
 }

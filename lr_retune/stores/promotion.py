@@ -44,7 +44,7 @@ from lr_retune.records import (
     plain,
 )
 from lr_retune.stores.bundle import champion_from, plan_from
-from lr_retune.stores.chronicle import Chronicle, Move, Pause, Pruned, Said, Settlement, waits_of
+from lr_retune.stores.chronicle import Chronicle, Frozen, Move, Pause, Pruned, Said, Settlement, waits_of
 from lr_retune.stores.journal import Journal
 from lr_retune.stores.keys import BORN, birth_key, run_key
 from lr_retune.stores.ledger import Entry, Head, Kind, Ledger, Promotion
@@ -204,6 +204,11 @@ class Stores:
     def pause(self) -> Pause | None:
         """The newest pause that was not taken back, over or not."""
         return self._chronicle.pause
+
+    @property
+    def frozen(self) -> Mapping[str, Frozen]:
+        """Digests that were rolled back and that nobody has lifted since."""
+        return self._chronicle.frozen
 
     @property
     def pruned(self) -> Mapping[str, Pruned]:
@@ -421,7 +426,7 @@ class Stores:
         ConflictError
             If the champion is not the one it beat.
         HeldError
-            If the challenger was rolled back once, unless ``force``.
+            If it waits for an approval, or as `refuse_unfit` says.
         """
         found = self._chronicle.settlement_of(decision)
         if found is None or found.status != "PASS":
@@ -446,9 +451,15 @@ class Stores:
         ConflictError
             If the champion is not the one it beat.
         HeldError
-            If the challenger was rolled back once or judged under another configuration, unless ``force``.
+            As `refuse_unfit` says.
         """
         self.refuse_unfit(entry, force=force)
+        if any(move.id == entry.record["decision"]["id"] for move in self._chronicle.moves[:-1]):
+            raise ConflictError(
+                f"decision {entry.record['decision']['id'][:12]} made a champion before, and another came after it",
+                why="a decision moves the champion once at most",
+                fix="`lr-retune rollback --to VERSION` puts a former champion back",
+            )
         champion = self._promote(entry, {**why, "force": force}, as_of)
         self._show(self._settlement(entry.key), {})
         return champion
@@ -459,15 +470,11 @@ class Stores:
         Raises
         ------
         HeldError
-            If it was rolled back once or judged under another configuration, unless ``force``; if its files are gone.
+            If it was rolled back and not lifted, or its files are gone; if it was judged under another configuration,
+            unless ``force``.
         """
         decision, digest = entry.record["decision"]["id"], entry.record["next"]["model"]
-        if digest in self._chronicle.rolled_back and not force:
-            raise HeldError(
-                f"challenger {digest[:12]} was rolled back before",
-                why="it does not come back on its own",
-                fix="add --force with a reason",
-            )
+        self._refuse_frozen(digest)
         self._refuse_pruned(digest)
         if judged_otherwise(entry, self.config) and not force:
             raise HeldError(
@@ -630,9 +637,9 @@ class Stores:
         return row.state in ("COMMITTED", "ABANDONED")
 
     def _unless_rolled_back(self, result: TuneResult, judgement: Judgement) -> Judgement:
-        if result.challenger is None or result.challenger.model not in self._chronicle.rolled_back:
+        if result.challenger is None or result.challenger.model not in self._chronicle.frozen:
             return judgement
-        reason = "this very model was rolled back before: it comes back only by `lr-retune promote --force`"
+        reason = "this very model was rolled back before and is frozen until `lr-retune lift`"
         verdict = Verdict("rolled_back", ROLLED_BACK, "FAIL", reason)
         return replace(judgement, verdicts=(*judgement.verdicts, verdict))
 
@@ -691,6 +698,15 @@ class Stores:
             fix=f"`lr-retune promote {decision[:12]}` does it all the same; `lr-retune resume` ends the pause",
         )
 
+    def _refuse_frozen(self, digest: str) -> None:
+        if (held := self._chronicle.frozen.get(digest)) is None:
+            return
+        raise HeldError(
+            f"model {digest[:12]} was rolled back by {held.by or 'somebody'} as of {held.as_of.isoformat()}",
+            why=f"{held.why or 'no reason was given'}; it is frozen until a person lifts it",
+            fix=f"`lr-retune lift {digest[:12]} --reason …`, if it may be champion again",
+        )
+
     def _refuse_pruned(self, digest: str) -> None:
         gone = self._chronicle.pruned.get(digest)
         if gone is None or self.models.has(digest):
@@ -711,6 +727,7 @@ class Stores:
         record: Mapping[str, Any],
         why: Mapping[str, Any],
     ) -> Champion:
+        self._refuse_frozen(champion.model)
         self._mover.carry(Request(id, kind, expected, champion, as_of, record, why))
         return self.numbered(next(move for move in self._chronicle.moves if move.id == id))
 
@@ -727,8 +744,9 @@ class Stores:
                 there = ", ".join(sorted({str(c.version) for c in past}))
                 fix = "choose one of these with --to"
                 raise ConfigError(f"version {to} was never champion", why=f"champions were: {there}", fix=fix)
+            self._refuse_frozen(found[0].model)
             return found
-        out = {head.head, *self._chronicle.rolled_back}
+        out = {head.head, *self._chronicle.frozen}
         return [c for c in past if c.model not in out]
 
     def _sound(self, candidates: Sequence[Champion], reproduces: Callable[[Files], bool], *, strict: bool) -> Champion:
@@ -748,7 +766,7 @@ class Stores:
             raise IntegrityError(faults[0], why="it would not serve what was judged", fix="choose another version")
         raise HeldError(
             f"{self.name} has no earlier champion to go back to",
-            why="; ".join(faults) or "none was in production before, or all were rolled back",
+            why="; ".join(faults) or "none was in production before, or all were rolled back and are frozen",
             fix="name a version with --to: `lr-retune history` tells which decision made which",
         )
 

@@ -9,6 +9,7 @@ from lr_retune.config import Config, format_duration
 from lr_retune.errors import ConfigError, DependencyError, HeldError, IntegrityError, RetuneError
 from lr_retune.records import Champion, History, PastDecision, iso
 from lr_retune.stores.approvals import standing as standing_challengers
+from lr_retune.stores.freeze import frozen
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 
@@ -29,7 +30,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
     limit = STALE_TICKS * config.schedule.tick
     found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
     found |= {"stale_after": format_duration(limit), "paused": None, "alias_moved": None, "problems": []}
-    found |= {"approvals": [], "suggestions": []}
+    found |= {"approvals": [], "suggestions": [], "frozen": []}
     if not stores.ledger.head(stores.name).head:
         return found, 0
     history = stores.history(_END)
@@ -46,6 +47,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
         **_last(stores, last),
         "stale": stale,
         "paused": _pause(history, now),
+        "frozen": frozen(stores),
         **_open(stores, now),
         "alias_moved": moved,
         "problems": problems,
@@ -56,7 +58,8 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
 def unknown(place: str, error: RetuneError) -> dict[str, Any]:
     """A model that cannot be read, in the same words."""
     found: dict[str, Any] = {"name": place, "champion": None, "last_look": None, "stale": False, "stale_after": None}
-    return found | {"paused": None, "approvals": [], "suggestions": [], "alias_moved": None, "problems": [str(error)]}
+    found |= {"paused": None, "approvals": [], "suggestions": [], "frozen": []}
+    return found | {"alias_moved": None, "problems": [str(error)]}
 
 
 def last_look(history: History) -> datetime | None:
