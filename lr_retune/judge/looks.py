@@ -27,7 +27,7 @@ from lr_retune.records import Judgement, Look, Looked, micros
 
 STATED = 1.5  # 1 + the sum of 1 / (i(i+1)) over i = 2, 3, …
 # Verdicts that no luck of these challengers could have turned into a PASS: they depend on rows and files alone.
-REFUSALS = frozenset({"LRR103", "LRR105", "LRR210", "LRR211", "LRR212", "LRR213", "LRR214", "LRR220", "LRR221"})
+REFUSALS = frozenset(f"LRR{n}" for n in (103, 105, 210, 211, 212, 213, 214, 217, 220, 221, 222))
 LOOK_RULES = {
     "LRR230": "How much alpha a look at the holdout spends. A first look at fresh ticks has all of [gates] alpha. The "
     "i-th look that a tick takes part in brings 1 / (i(i+1)) of it, and a look spends the mean over its ticks; the "

@@ -1,0 +1,77 @@
+"""How often the judge calls one of two equal models better: comparisons of twins over windows of history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lr_retune.config import Config
+from lr_retune.judge.gates import paired_loss
+from lr_retune.records import HoldoutScores, TuneResult
+
+ANSWERED = frozenset({"LRR200", "LRR201", "LRR202", "LRR203", "LRR204"})  # the guards let the rows speak
+NEIGHBOURS = 2  # windows on either side that tell what a pair's difference is at the time
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One twin against another on one window."""
+
+    effect: float  # relative gain of the second
+    low: float  # lower bound of it
+    code: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether it could have been a PASS."""
+        return self.code in ANSWERED
+
+
+def meet(scores: HoldoutScores, result: TuneResult, config: Config) -> Meeting:
+    """What the paired gate says of two twins."""
+    found = paired_loss(scores, result, config)
+    known = [np.nan if value is None else value for value in (found.effect, found.low)]
+    return Meeting(known[0], known[1], found.code)
+
+
+def truths(effects: np.ndarray) -> np.ndarray:
+    """What each window's true gain is taken for, from gains ``(pairs, windows)``; NaN where none was measured.
+
+    Two fits that differ by seed differ for good, and not alike all the time, so equal is what their own nearest
+    windows say: the mean of five. A window is part of that mean, which would flatter: its distance is stretched by
+    1 / √(1 - 1/n), as much as the mean of n windows shrinks it.
+    """
+    found = np.full_like(effects, np.nan)
+    for w in range(effects.shape[1]):
+        near = effects[:, max(0, w - NEIGHBOURS) : w + NEIGHBOURS + 1]
+        known = np.isfinite(near).sum(axis=1)
+        rows = (known > 1) & np.isfinite(effects[:, w])
+        mean = np.nansum(near[rows], axis=1) / known[rows]
+        away = effects[rows, w] - mean
+        found[rows, w] = effects[rows, w] - away / np.sqrt(1.0 - 1.0 / known[rows])
+    return found
+
+
+def false_passes(meetings: Sequence[Sequence[Meeting]]) -> tuple[int, int, int]:
+    """Wrongly called better, compared, and of these stopped by guards; pairs by windows."""
+    effects = np.array([[m.effect for m in pair] for pair in meetings])
+    lows = np.array([[m.low for m in pair] for pair in meetings])
+    answered = np.array([[m.answered for m in pair] for pair in meetings])
+    with np.errstate(invalid="ignore"):
+        wrong = answered & (lows > truths(effects))
+    return int(wrong.sum()), int(answered.size), int((~answered).sum())
+
+
+def limits(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact confidence limits of a share: Clopper & Pearson 1934.
+
+    >>> [round(end, 3) for end in limits(0, 100)]
+    [0.0, 0.036]
+    """
+    from scipy.special import betaincinv
+
+    tail = (1.0 - level) / 2.0
+    low = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
+    return low, float(betaincinv(hits + 1, trials - hits, 1.0 - tail)) if hits < trials else 1.0
