@@ -216,6 +216,7 @@ def lines_of_report(found: Report) -> list[str]:
         text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
         text += [] if found.judgement.look is None else [f"  {found.judgement.look.promise}"]
         text += [f"  {found.judgement.origin.told}"] if found.judgement.origin is not None else []
+        text += [f"  {v.promise}" for v in found.judgement.verdicts if v.promise]
         text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
     text += _told_waits(found)
     rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"

@@ -159,6 +159,7 @@ class Data(Where):
     id: Name | None = None
     score: Name | None = None  # the score that was served, where the rows hold it
     weight: Name | None = None
+    entity: Name | None = None  # whom a row is about (customer, device): its rows share errors; may be a feature too
     lookback: Duration = timedelta(0)
 
     @model_validator(mode="after")
@@ -180,6 +181,8 @@ class Data(Where):
             raise law("data", f"{roles} must be different columns, {doubled} has two of these roles")
         if both := sorted({*(self.features or ()), *self.categorical} & set(self.roles)):
             raise law("data", f"features and categorical must not name {roles}, both name {both}")
+        if self.entity in self.roles:
+            raise law("data.entity", f"must be another column than {roles}, got {self.entity!r}")
         if both := sorted(set(self.features or ()) & set(self.exclude)):
             raise law("data.features", f"must not share columns with exclude, both name {both}")
         if self.features is not None and (more := sorted(set(self.categorical) - set(self.features))):

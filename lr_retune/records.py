@@ -546,6 +546,8 @@ class Verdict:
     effect: float | None = None  # relative gain of the challenger, positive is better
     low: float | None = None  # 90 % interval of the effect
     high: float | None = None
+    evidence: Mapping[str, float | str] = field(default_factory=dict)  # what a reviewer needs: p of each test, ticks, …
+    promise: str = ""  # the sentence that the verdict stands for, to be shown beside it; empty: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,6 +592,7 @@ class HoldoutScores:
     control: np.ndarray | None = None
     fixed: np.ndarray | None = None
     arms: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)  # other seeds; old_rows
+    entity: np.ndarray | None = None  # (n,) int64: whom a row is about, where [data] entity names them
 
 
 @dataclass(frozen=True, slots=True)

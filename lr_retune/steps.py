@@ -649,11 +649,15 @@ def _foreign(plugins: Plugins, contract: Contract) -> dict[str, Any]:
 def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Report, result: TuneResult) -> Judgement:
     """Meet the champion on the holdout that nothing was tuned on, with the alpha that earlier looks at it left."""
     feed, gaps, champion = Feed(config, plugins.feeds, plan.as_of), excused(seen.facts.faults), seen.champion
-    ours = feed.rows(plan.contract, plan.holdout, gaps).labelled()
-    theirs = feed.rows(champion.contract, plan.holdout, gaps).labelled()
+    every, seen_by_champion = (feed.rows(c, plan.holdout, gaps) for c in (plan.contract, champion.contract))
+    entity = feed.entities(plan.holdout)
+    _demand_same_rows(every, seen_by_champion, entity)
+    ours, theirs = every.labelled(), seen_by_champion.labelled()
     score = _scorer(config, stores, result.family)
     reigning = load_model(config, champion.family, stores.files(champion)).predict(theirs.x)
+    entity = None if entity is None else entity[~np.isnan(every.y)]
     if champion.mode == "score_only":
+        entity = None if entity is None else entity[np.isfinite(reigning)]
         ours, theirs, reigning = _both_scored(ours, theirs, reigning)
     scores = HoldoutScores(
         y=ours.y,
@@ -663,6 +667,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         control=score(result.control, ours) if result.control else None,
         fixed=score(result.fixed, ours) if result.fixed else None,
         arms={name: tuple(score(fit, ours) for fit in fits) for name, fits in _further(result).items()},
+        entity=entity,
     )
     met = stores.looks(stores.key(champion, plan, seen.decision.action))
     look = look_at(scores.tick, "" if result.challenger is None else result.challenger.model, met, config.gates.alpha)
@@ -686,6 +691,17 @@ def _further(result: TuneResult) -> dict[str, tuple[Candidate, ...]]:
     told = {"control": result.repeats.get("control", ())} if result.same_rate else result.apart
     found = {name: fits for name, fits in told.items() if fits}
     return found if result.old_rows is None else {**found, "old_rows": (result.old_rows,)}
+
+
+def _demand_same_rows(ours: Rows, theirs: Rows, entity: np.ndarray | None) -> None:
+    same = np.array_equal(ours.time, theirs.time) and np.array_equal(ours.y, theirs.y, equal_nan=True)
+    if same and (entity is None or len(entity) == len(ours)):
+        return
+    raise DataError(
+        f"two reads of the holdout gave {len(ours):,} and {len(theirs):,} rows that are not the same",
+        why="champion and challenger are compared on identical rows or not at all",
+        fix="let no job rewrite the feed while a run reads it, and run again",
+    )
 
 
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:

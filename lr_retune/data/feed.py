@@ -13,6 +13,7 @@ import pyarrow as pa
 from lr_retune import encoding
 from lr_retune.config import Config
 from lr_retune.data import checks, columns
+from lr_retune.data.join import ids
 from lr_retune.data.kinds import DUPLICATE, kind_of, micros_of
 from lr_retune.data.labels import weights
 from lr_retune.data.parquet import at
@@ -52,7 +53,7 @@ class Feed(Reader):
             If a configured column is missing, or files disagree about a column's type.
         """
         data = self.config.data
-        for name in (*(data.features or ()), *data.categorical, *self.needed()):
+        for name in (*(data.features or ()), *data.categorical, *filter(None, [data.entity]), *self.needed()):
             self.demand(name)
         for name in self._wanted():
             self._demand_one_type(name)
@@ -212,6 +213,24 @@ class Feed(Reader):
             x[:, i] = self._encoded(table, column, column.name in missing)
         time = micros_of(table.column(self.config.data.time))
         return Rows(x, self.labels(table).y, time, self._ticks(time), weights(table, self.config.data.weight))
+
+    def entities(self, span: Span) -> np.ndarray | None:
+        """Whom the rows of `rows` are about, as whole numbers ``(n,)``; None without ``[data] entity``.
+
+        A row without a value is about somebody of its own.
+
+        Raises
+        ------
+        DataError
+            If the column is missing, or holds numbers too large to tell apart.
+        """
+        name = self.config.data.entity
+        if name is None:
+            return None
+        self.demand(name)
+        column = self.raw([name], span.start, span.end, self.config.model.transform).column(name)
+        codes = ids(column).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return np.where(codes < 0, -1 - np.arange(len(codes)), codes)
 
     def _encoded(self, table: pa.Table, column: Column, lenient: bool) -> Any:
         try:

@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 
-from lr_retune.config import Config
+from lr_retune.config import Config, Metric
+from lr_retune.judge import limits, outlook
+from lr_retune.judge.limits import EFFECTIVE_TICKS, HEAVIEST, LEAST_TICKS, RANKING_TICKS, Refusal, misshapen
 from lr_retune.judge.paired import Comparison, paired
+from lr_retune.judge.statement import evidence, figures, percent, promise
 from lr_retune.metrics import loss_for
-from lr_retune.records import HoldoutScores, Status, TuneResult, Verdict
+from lr_retune.records import HoldoutScores, TuneResult, Verdict
 
-HEAVIEST_TICK = 0.4  # more of the rows in one tick, and that tick alone decides
-RANKING_TICKS = 7  # ticks with a positive that a ranking needs
+_MORE_TICKS_HELP = ("LRR218", "LRR219")
 
 RULES: dict[str, str] = {
     "LRR100": "The challenger's predictions are finite, of the right number, within range, and vary.",
@@ -26,20 +28,31 @@ RULES: dict[str, str] = {
     "LRR201": "As LRR200, and the whole interval lies above zero: the challenger is better on ticks like these.",
     "LRR202": "The whole interval lies below zero: the challenger is worse on ticks like these.",
     "LRR203": "The interval is too wide to exclude a loss larger than [gates] margin. More ticks of holdout "
-    "([window] holdout) narrow it; until then the champion stays.",
+    "([window] holdout) narrow it; until then the champion stays. The reason says which gains such rows find 4 times "
+    "in 5, and how many more ticks might decide: as likely as not within the range.",
     "LRR204": "The challenger is not worse by more than the margin, but its gain stays below the floor: "
     "a new learning rate must bring at least [gates] floor.",
     "LRR210": "The holdout holds fewer labelled rows than [gates] min_rows.",
-    "LRR211": "The holdout holds fewer ticks than [gates] min_ticks; the spread between ticks cannot be judged.",
+    "LRR211": f"The holdout holds fewer ticks than [gates] min_ticks, or than {LEAST_TICKS}, below which no error rate "
+    "can be stated.",
     "LRR212": "The holdout holds fewer positives, or fewer negatives, than [gates] min_positives.",
     "LRR213": f"A ranking metric needs at least {RANKING_TICKS} ticks that hold a positive.",
-    "LRR214": f"One tick holds more than {HEAVIEST_TICK:.0%} of the rows, so it would decide alone.",
+    "LRR214": f"One tick holds more than {HEAVIEST:.0%} of the rows, so it would decide alone.",
     "LRR215": "Both models differ in no tick, or by the same amount in every tick: no error can be estimated.",
     "LRR216": "The metric is not defined on these rows (for example WAPE of labels that are all zero), or the "
     "champion has no loss that a gain could be a share of.",
+    "LRR217": "An alpha of .01 or less needs 14 ticks: fewer have no tail that fine. [gates] alpha, or the share of it "
+    "that is left for this look, is that small.",
+    "LRR218": f"Ticks follow one another so closely that they say no more than {EFFECTIVE_TICKS} independent ones "
+    "would (asked from 10 ticks on), and by so few the sign of the gain is not sure. Longer "
+    "ticks, such as weeks, or a longer holdout help.",
+    "LRR219": "The first and the second half of the holdout tell different gains, by more than 2.5 standard errors: "
+    "something changed in between, and no average speaks for what comes, unless each half alone tells the same sign.",
     "LRR220": "Some holdout labels are missing, infinite, or no class of the task. The holdout must hold labelled "
     "rows only.",
     "LRR221": "The champion answered some rows with NaN or infinity, so there is nothing sound to compare with.",
+    "LRR222": f"One [data] entity holds more than {HEAVIEST:.0%} of the rows, or all rows are of one: it would "
+    "decide alone.",
     "LRR290": "A gate raised an error instead of answering. Nothing is promoted on its account; mend the gate.",
 }
 
@@ -50,10 +63,10 @@ def sane_predictions(scores: HoldoutScores, result: TuneResult, config: Config) 
     return Verdict("sane_predictions", code, status, reason)
 
 
-def _sanity(scores: HoldoutScores, result: TuneResult, config: Config) -> tuple[str, Status, str]:
+def _sanity(scores: HoldoutScores, result: TuneResult, config: Config) -> Refusal:
     rows, challenger = len(scores.y), scores.challenger
-    if misshapen := _misshapen(scores):
-        return "LRR103", "ERROR", misshapen
+    if wrong := misshapen(scores):
+        return "LRR103", "ERROR", wrong
     if not rows:
         return "LRR210", "INCONCLUSIVE", "the holdout holds no rows"
     strange = rows - int(np.isfinite(challenger).sum())
@@ -79,90 +92,49 @@ def paired_loss(scores: HoldoutScores, result: TuneResult, config: Config) -> Ve
     FAIL: demonstrably worse. PASS: not worse by more than ``[gates] margin``, with a point gain of at least 0 at
     the champion's rate, ``[gates] floor`` at a new one. INCONCLUSIVE: everything the rows cannot decide.
     """
-    refusal = _unsound(scores, config) or _too_thin(scores, config)
-    if refusal:
-        return Verdict("paired_loss", *refusal)
-    loss = loss_for(config.metric)
-    found = paired(scores.y, scores.champion, scores.challenger, scores.tick, loss, alpha=config.gates.alpha)
+    sentence = promise(config, scores.entity is not None)
+    if refusal := limits.unsound(scores, config) or limits.too_thin(scores, config):
+        return Verdict("paired_loss", *refusal, promise=sentence)
+    found = _compared(scores, config, config.metric)
     code, status, reason = _answer(found, same_rate=result.same_rate, config=config)
-    return Verdict("paired_loss", code, status, reason, *(_known(v) for v in (found.effect, found.low, found.high)))
+    beside = _compared(scores, config, Metric(name="log_loss")) if loss_for(config.metric).ranks else None
+    effect, low, high = (_known(value) for value in (found.effect, found.low, found.high))
+    told = evidence(found, config, beside)
+    return Verdict("paired_loss", code, status, reason + _second_line(beside), effect, low, high, told, sentence)
 
 
-def _unsound(scores: HoldoutScores, config: Config) -> tuple[str, Status, str] | None:
-    """What makes every figure meaningless."""
-    rows = len(scores.y)
-    if misshapen := _misshapen(scores):
-        return "LRR103", "ERROR", misshapen
-    usable = np.isin(scores.y, (0.0, 1.0)) if config.task == "binary" else np.isfinite(scores.y)
-    if strange := rows - int(usable.sum()):
-        return "LRR220", "ERROR", f"{strange} of {rows} holdout labels are missing, infinite or no class"
-    if strange := rows - int(np.isfinite(scores.champion).sum()):
-        return "LRR221", "ERROR", f"{strange} of {rows} champion scores are not finite"
-    if strange := rows - int(np.isfinite(scores.challenger).sum()):
-        return "LRR101", "FAIL", f"{strange} of {rows} challenger scores are not finite"
-    return None
+def _compared(scores: HoldoutScores, config: Config, metric: Metric) -> Comparison:
+    arms = scores.y, scores.champion, scores.challenger, scores.tick
+    return paired(*arms, loss_for(metric), alpha=config.gates.alpha, entity=scores.entity)
 
 
-def _too_thin(scores: HoldoutScores, config: Config) -> tuple[str, Status, str] | None:
-    """What keeps the rows from deciding anything."""
-    gates, rows = config.gates, len(scores.y)
-    if rows < gates.min_rows:
-        return "LRR210", "INCONCLUSIVE", f"{rows} labelled rows, at least {gates.min_rows} are needed"
-    counts = np.unique(scores.tick, return_counts=True)[1]
-    if len(counts) < gates.min_ticks:
-        return "LRR211", "INCONCLUSIVE", f"{len(counts)} ticks, at least {gates.min_ticks} are needed"
-    if counts.max() > HEAVIEST_TICK * rows:
-        return "LRR214", "INCONCLUSIVE", f"one tick holds {_percent(counts.max() / rows)} of the {rows} rows"
-    return _too_few_classes(scores, config) if config.task == "binary" else None
-
-
-def _too_few_classes(scores: HoldoutScores, config: Config) -> tuple[str, Status, str] | None:
-    positive, asked = scores.y > 0.5, config.gates.min_positives
-    hits, rest = int(positive.sum()), int((~positive).sum())
-    if min(hits, rest) < asked:
-        return "LRR212", "INCONCLUSIVE", f"{hits} positives and {rest} negatives, at least {asked} of each are needed"
-    with_hits = len(np.unique(scores.tick[positive]))
-    if loss_for(config.metric).ranks and with_hits < RANKING_TICKS:
-        return "LRR213", "INCONCLUSIVE", f"{with_hits} ticks hold a positive, a ranking needs {RANKING_TICKS}"
-    return None
-
-
-def _answer(found: Comparison, *, same_rate: bool, config: Config) -> tuple[str, Status, str]:
+def _answer(found: Comparison, *, same_rate: bool, config: Config) -> Refusal:
     margin, floor = config.gates.margin, 0.0 if same_rate else config.gates.floor
-    if not math.isfinite(found.effect) or not found.legs:
-        return "LRR216", "INCONCLUSIVE", f"{config.metric.name} gives no relative gain on these rows"
-    if found.degenerate:
-        return "LRR215", "INCONCLUSIVE", f"no difference that varies over the {found.ticks} ticks"
-    figures = _figures(found)
+    known, low = figures(found), found.low
+    if refusal := limits.undecidable(found, config):
+        code, status, why = refusal
+        return code, status, f"{why}; {outlook.told(found, margin, floor)}" if code in _MORE_TICKS_HELP else why
     if found.high < 0:
-        return "LRR202", "FAIL", f"{figures}; worse"
-    if found.low <= -margin:
-        more = f"a gain of {_percent(found.detectable())} would be told as better 4 times in 5 on such rows"
-        return "LRR203", "INCONCLUSIVE", f"{figures}; worse by {_percent(margin)} is not excluded; {more}"
-    if found.effect < floor:
-        asked_of = "fresh data at the old learning rate" if same_rate else "a new learning rate"
-        return "LRR204", "INCONCLUSIVE", f"{figures}; below the {_percent(floor)} asked of {asked_of}"
-    if found.low > 0:
-        return "LRR201", "PASS", f"{figures}; better"
-    return "LRR200", "PASS", f"{figures}; not worse by {_percent(margin)}"
+        return "LRR202", "FAIL", f"{known}; worse"
+    if low > -margin and found.effect >= floor:
+        better = low > 0
+        return ("LRR201" if better else "LRR200"), "PASS", f"{known}; {_shown(better, margin)}"
+    more = outlook.told(found, margin, floor)
+    if low <= -margin:
+        return "LRR203", "INCONCLUSIVE", f"{known}; worse by {percent(margin)} is not excluded; {more}"
+    asked_of = "fresh data at the old learning rate" if same_rate else "a new learning rate"
+    return "LRR204", "INCONCLUSIVE", f"{known}; below the {percent(floor)} asked of {asked_of}; {more}"
 
 
-def _figures(found: Comparison) -> str:
-    """The common half of every reason, such as "loss 74.1 against 78.3 on the same 672 rows of 28 ticks: …"."""
-    interval = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    losses = f"loss {found.base - found.estimate:.4g} against {found.base:.4g}"
-    return f"{losses} on the same {found.rows} rows of {found.ticks} ticks: gain {_percent(found.effect)} {interval}"
+def _shown(better: bool, margin: float) -> str:
+    return "better" if better else f"not worse by {percent(margin)}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _misshapen(scores: HoldoutScores) -> str:
-    rows = len(scores.y)
-    arms = (("tick", scores.tick), ("champion", scores.champion), ("challenger", scores.challenger))
-    wrong = [f"{name} {values.shape}" for name, values in arms if values.shape != (rows,)]
-    return f"one value per row is needed, ({rows},); got {', '.join(wrong)}" if wrong else ""
+def _second_line(beside: Comparison | None) -> str:
+    """A ranking's log loss: told, because it decides sooner and may disagree, and never judged by."""
+    if beside is None or not math.isfinite(beside.low):
+        return ""
+    return f" (told, not judged: log loss gain {percent(beside.effect)} {beside.interval})"
 
 
 def _known(value: float) -> float | None:

@@ -102,6 +102,7 @@ def note(name: str, record: Mapping[str, Any]) -> str:
     if verdicts:
         lines += ["| gate | status | why |", "|---|---|---|"]
         lines += [f"| {v['gate']} ({v['code']}) | {v['status']} | {_cell(v['reason'])} |" for v in verdicts]
+        lines += ["", *(_cell(v["promise"]) for v in verdicts if v.get("promise"))]
     if record.get("outcome") == "promoted":
         lines += ["", f"Undo: `{UNDO}`"]
     return "\n".join(lines)[:5000]

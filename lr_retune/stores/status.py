@@ -219,6 +219,7 @@ def _judged(entry: Entry) -> list[str]:
             for v in entry.record["judgement"]["verdicts"]
         ),
         *([f"  {told}"] if told else []),
+        *(f"    {v['promise']}" for v in entry.record["judgement"]["verdicts"] if v.get("promise")),
     ]
 
 
