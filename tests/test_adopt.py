@@ -292,3 +292,106 @@ def test_a_text_tells_rate_trees_and_levels(text: bytes) -> None:
 def test_what_runs_when_it_is_read_is_left_unread_whatever_it_is_called(text: bytes, name: str, data: bytes) -> None:
     with pytest.raises(CannotLoad, match="would run it"):
         read({"model.lgb": text, name: data})
+
+
+# ── kept, lost and found again ────────────────────────────────────────────────────────────────────
+OURS = ("lr_retune.adopted", "lr_retune.decision_id", "lr_retune.digest")
+
+
+def adopted(cli: Cli, version: str, *more: str) -> Answer:
+    words = ("--model", "demo", "--version", version, "--as-of", day(100).isoformat(), "--json", *more)
+    made = cli("adopt", *words)
+    assert made.code == 0, made.err
+    return made
+
+
+@pytest.mark.fault("G5", "E6")
+def test_marks_that_somebody_took_off_an_adopted_version_are_put_back(place: Path, cli: Cli) -> None:
+    point(place, "1")
+    adopted(cli, "1")
+    client = stores_of(place).registry._client
+    for tag in OURS:
+        client.delete_model_version_tag("demo", "1", tag)
+    assert cli("audit", "verify", "--registry").code == 6
+    found = cli("reconcile", "--json")
+    assert (found.code, "version 1 of demo, which was adopted, is marked as adopted again" in found.out) == (0, True)
+    assert cli("audit", "verify", "--registry").code == 0
+    assert set(OURS) <= set(client.get_model_version("demo", "1").tags)
+    assert cli("reconcile", "--json").json["tidied"] == []
+
+
+@pytest.mark.fault("G1", "G5")
+def test_a_version_that_was_swapped_and_unmarked_is_not_taken_over_again(place: Path, cli: Cli) -> None:
+    point(place, "1")
+    adopted(cli, "1")
+    client, file = stores_of(place).registry._client, file_of(place, "model.lgb")
+    content = file.read_bytes()
+    try:
+        file.write_bytes(content.replace(b"leaf_value=", b"leaf_value=9", 1))
+        client.delete_model_version_tag("demo", "1", OURS[-1])
+        found = cli("reconcile", "--json")
+        assert "cannot be taken over again" in found.out
+        assert cli("gate", "--version", "1", "--as-of", day(101).isoformat()).code == 6
+    finally:
+        file.write_bytes(content)
+    assert "marked as adopted again" in cli("reconcile").out
+    assert cli("audit", "verify", "--registry").code == 0
+
+
+@pytest.mark.fault("E6")
+def test_an_adopted_version_that_was_deleted_is_told_and_can_be_adopted_anew(place: Path, cli: Cli) -> None:
+    stores = stores_of(place)
+    client = stores.registry._client
+    first = client.get_model_version("demo", "1")
+    copy = str(client.create_model_version("demo", first.source, first.run_id).version)
+    point(place, copy)
+    adopted(cli, copy)
+    client.delete_model_version("demo", copy)
+    for _ in range(2):  # it says so until it is mended, and learns no number twice
+        found = cli("reconcile")
+        assert "is gone from the registry, and its files were nowhere else" in found.out + found.err
+    assert len([entry for entry in stores.ledger.entries("demo") if entry.kind == "registered"]) == 1
+    assert cli("audit", "verify", "--registry").code == 6
+    assert cli("run", "--as-of", day(158).isoformat()).code in (6, 10)  # held: nobody fills the gap
+    again = str(client.create_model_version("demo", first.source, first.run_id).version)
+    point(place, again)
+    adopted(cli, again, "--reason", "registered again")
+    assert (alias(place), stores_of(place).champion(day(158)).version) == (again, again)
+
+
+def test_a_version_adopted_twice_is_gone_back_to_as_it_was(place: Path, cli: Cli) -> None:
+    point(place, "1")
+    adopted(cli, "1")
+    first = stores_of(place).champion(day(158)).model
+    later = ("--as-of", day(130).isoformat(), "--reason", "a newer promise")
+    assert cli("adopt", "--model", "demo", "--version", "1", *later).code == 0
+    assert stores_of(place).champion(day(158)).model != first
+    assert cli("audit", "verify", "--registry").code == 0
+    back = cli("rollback", "--reason", "as a test", "--as-of", day(131).isoformat())
+    assert back.code == 0, back.err
+    assert stores_of(place).champion(day(158)).model == first
+    assert cli("audit", "verify", "--registry").code == 0
+    assert cli("reconcile", "--json").json["tidied"] == []
+    assert cli("gate", "--version", "1", "--as-of", day(131).isoformat()).code == 0
+
+
+def test_prune_leaves_an_adopted_model_alone_whoever_asks(place: Path, cli: Cli, tmp_path: Path) -> None:
+    point(place, "1")
+    adopted(cli, "1")
+    stores = stores_of(place)
+    folder = place / "lr_retune_models" / stores.champion(day(101)).model
+    for at in (106, 130):
+        retune(stores.config, stores, day(at), policy=always)
+    os.utime(folder, (0, 0))
+    other = place / "other.toml"
+    try:
+        other.write_text((place / "retune.toml").read_text().replace('name = "demo"', 'name = "other"'))
+        assert cli("bootstrap", "-c", other, "--as-of", day(100).isoformat()).code == 0
+        for words in ((), ("-c", other)):
+            done = cli("prune", "--keep", "1d", *words)
+            assert done.code == 0, done.err
+            assert folder.is_dir()
+    finally:
+        other.unlink()
+    assert "1" in stores_of(place).registry.versions("demo")
+    assert cli("rollback", "--to", "1", "--reason", "as a test", "--as-of", day(131).isoformat()).code == 0

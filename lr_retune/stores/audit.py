@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -81,9 +81,10 @@ def contradictions(stores: Stores) -> Iterator[str]:
         return
     shelf = {shelved.version: shelved for shelved in stores.registry.shelf(stores.name)}
     said: set[str] = set()
-    for champion in map(stores.numbered, stores.moves):
+    for champion in map(stores.numbered, reversed(stores.moves)):  # a version shows whom it stood for last
         version = str(champion.version)
-        if version in said or not stores.made(champion) or champion.model in stores.pruned:
+        ours = stores.made(champion) or stores.taken_over(champion)
+        if version in said or not ours or champion.model in stores.pruned:
             continue
         said.add(version)
         held, about = shelf.get(version), f"version {version} of {stores.name}"
@@ -91,18 +92,20 @@ def contradictions(stores: Stores) -> Iterator[str]:
             yield f"{about} is gone from the registry"
         elif (held.digest, held.decision) != (champion.model, champion.decision):
             told = f"decision {str(held.decision)[:12]} and digest {str(held.digest)[:12]}"
-            ours = f"{champion.decision[:12]} and {champion.model[:12]}"
-            yield f"{about} carries {told} in the registry, the ledger says {ours}"
-    yield from _champion(stores, shelf.keys())
+            wanted = f"{champion.decision[:12]} and {champion.model[:12]}"
+            yield f"{about} carries {told} in the registry, the ledger says {wanted}"
+    yield from _champion(stores, {version: shelved.digest for version, shelved in shelf.items()})
 
 
-def _champion(stores: Stores, there: Container[str | None]) -> Iterator[str]:
+def _champion(stores: Stores, there: Mapping[str | None, str | None]) -> Iterator[str]:
     head = stores.ledger.head(stores.name)
     if (moved := stores.registry_alias_moved()) is not None:
         alias = stores.registry.called("champion")
         yield f"the registry's alias {alias} points at {moved}, the ledger says version {head.version}"
     champion = stores.numbered(stores.moves[-1])
-    if stores.made(champion) and head.version in there:
+    # without its marks nobody knows where the folder of an adopted version lies: that is told above
+    known = stores.made(champion) or (stores.taken_over(champion) and there.get(head.version) == champion.model)
+    if known and head.version in there:
         try:
             stores.verify_files(champion.model, head.version)
         except (IntegrityError, HeldError) as error:

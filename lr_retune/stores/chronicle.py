@@ -110,6 +110,7 @@ class Chronicle:
         self._settled_by: dict[str, str] = {}  # decision → settlement key
         self._moves: list[Move] = []
         self._frozen: dict[str, Frozen] = {}
+        self._adopted: set[str] = set()  # decisions that took over what a team had registered
         self._acceptances: list[Acceptance] = []
         self._pause: Pause | None = None
         self._pruned: dict[str, Pruned] = {}
@@ -127,6 +128,12 @@ class Chronicle:
         """Every settlement, oldest first."""
         self._read_on()
         return list(self._settlements.values())
+
+    @property
+    def adopted(self) -> set[str]:
+        """Decisions that took over a version which a team had registered."""
+        self._read_on()
+        return self._adopted
 
     @property
     def frozen(self) -> Mapping[str, Frozen]:
@@ -270,6 +277,8 @@ class Chronicle:
         record: Mapping[str, Any] = entry.record
         champion = champion_from(record["champion"])
         self._moves.append(Move(entry.key, record["kind"], entry.as_of, record["person"], record["expected"], champion))
+        if record.get("adopted") is not None:
+            self._adopted.add(champion.decision)
         if record["kind"] == "rollback":
             self._frozen[record["expected"]] = Frozen(entry.as_of, record.get("actor", ""), record.get("reason", ""))
 

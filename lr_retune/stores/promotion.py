@@ -175,6 +175,10 @@ class Stores:
         """Whether it was judged or born here, so that the ledger can show it again."""
         return self._chronicle.settlement_of(champion.decision) is not None
 
+    def taken_over(self, champion: Champion) -> bool:
+        """Whether a team registered it, so that the registry alone holds its own files."""
+        return champion.decision in self._chronicle.adopted
+
     def judged(self, champion: Champion) -> Mapping[str, Any]:
         """The record of the settlement that made it."""
         settled = self._chronicle.settlement_of(champion.decision)

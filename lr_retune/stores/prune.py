@@ -122,6 +122,8 @@ def prune(stores: Stores, shelf: Shelf, found: Waste, *, actor: str, keep: timed
 def _needed(stores: Stores, settled: Sequence[Entry], cutoff: datetime) -> set[str]:
     found = {digest for entry in settled if entry.as_of >= cutoff for digest in _models(entry)}
     found |= set(_reigns(stores, cutoff))
+    # a team's version stays in the registry, so what lets it be gone back to stays too
+    found |= {move.champion.model for move in stores.moves if stores.taken_over(move.champion)}
     found |= {p.candidate for p in stores.ledger.promotions(stores.name, "PREPARED", "CLAIMED")}
     head = stores.ledger.head(stores.name)
     return found | {digest for entry in settled if _awaits(entry, head.head, head.epoch) for digest in _models(entry)}
@@ -129,8 +131,9 @@ def _needed(stores: Stores, settled: Sequence[Entry], cutoff: datetime) -> set[s
 
 def _of_others(stores: Stores) -> set[str]:
     """Whatever other models of this ledger ever referred to: all of them share one folder."""
-    entries = (e for name in stores.ledger.models() if name != stores.name for e in stores.ledger.entries(name))
-    return {digest for entry in entries if entry.kind == "settlement" for digest in _models(entry)}
+    entries = [e for name in stores.ledger.models() if name != stores.name for e in stores.ledger.entries(name)]
+    reigned = {str(entry.record["candidate"]) for entry in entries if entry.kind == "move"}
+    return reigned | {digest for entry in entries if entry.kind == "settlement" for digest in _models(entry)}
 
 
 def _reigns(stores: Stores, cutoff: datetime) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lr_retune.errors import IntegrityError
+from lr_retune.errors import DependencyError, HeldError, IntegrityError
 from lr_retune.records import Champion, TickLoss, content_digest
-from lr_retune.stores.bundle import tick_from
+from lr_retune.stores.bundle import adopted, tick_from
 from lr_retune.stores.chronicle import Move
 from lr_retune.stores.ledger import Number
 
@@ -40,6 +40,7 @@ def restore(stores: Stores, *, alias: bool = False) -> Iterator[str]:
         begun = _note(stores, BEGUN, {"reason": "the registry held no version of this model"})
         yield f"the registry holds no version of {stores.name}: it is rebuilt from the ledger"
     gone = ours if lost else [move for move in ours if _is_gone(stores, move, shelf)]
+    yield from _theirs(stores, shelf)
     yield from _versions(stores, gone)
     yield from _aliases(stores, champion=lost or alias)
     yield from _runs(stores)
@@ -80,6 +81,48 @@ def _versions(stores: Stores, gone: Sequence[Move]) -> Iterator[str]:
         why = "the registry lost versions, and has them under new numbers"
         stores.ledger.renumber(stores.name, numbers, stores.ledger.last(stores.name).as_of, why)
     yield from told
+
+
+def _theirs(stores: Stores, shelf: Mapping[str, str | None]) -> Iterator[str]:
+    """Versions that a team registered: marked as ours again, or told as gone, since their files are in no ledger."""
+    stood: dict[str | None, list[Move]] = {}
+    for move in stores.moves:
+        if stores.taken_over(move.champion):
+            stood.setdefault(_version_of(stores, move), []).append(move)
+    for version, moves in stood.items():
+        champion = moves[-1].champion  # whom the version stood for last
+        if version is None or shelf.get(version) == champion.model:
+            continue
+        found, text = _retaken(stores, champion, version, version in shelf)
+        yield text
+        of = {move.id: found if move.champion.model == champion.model else (found[0], None) for move in moves}
+        known = {move.id: (stores.numbered(move).version, stores.numbered(move).run_id) for move in moves}
+        if numbers := {id: number for id, number in of.items() if number != known[id]}:
+            why = "what the registry notes on a version that a team registered was lost, or the version itself"
+            stores.ledger.renumber(stores.name, numbers, stores.ledger.last(stores.name).as_of, why)
+
+
+def _version_of(stores: Stores, move: Move) -> str | None:
+    """The number under which a team registered it: in the model's own folder, whatever the registry lost since."""
+    try:
+        told = adopted(stores.files(move.champion))
+    except (IntegrityError, DependencyError, HeldError):
+        return stores.numbered(move).version
+    return None if told is None else str(told["version"])
+
+
+def _retaken(stores: Stores, champion: Champion, version: str, there: bool) -> tuple[Number, str]:
+    """Its number, or none and why; nothing of the version is loaded."""
+    what = f"version {version} of {stores.name}, which was adopted,"
+    if not there:
+        mend = "register it again, point the champion alias at it and `lr-retune adopt` it with a reason"
+        return (None, None), f"{what} is gone from the registry, and its files were nowhere else: {mend}"
+    record = {"decision": {"id": champion.decision, "action": "adopt"}}
+    try:
+        found = stores.registry.register(stores.name, record, stores.models.get(champion.model))
+    except IntegrityError as error:
+        return (None, None), f"{what} cannot be taken over again: {error.what}"
+    return found, f"{what} is marked as adopted again"
 
 
 def _register(stores: Stores, champion: Champion, place: int, numbers: Numbers) -> tuple[Number, str]:
