@@ -9,7 +9,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lr_retune.average import parts
-from lr_retune.records import Candidate, Champion, Cost, Facts, Judgement, Report, Trial, TuneResult, iso, plain
+from lr_retune.records import (
+    NOT_ASKED,
+    Candidate,
+    Champion,
+    Cost,
+    Facts,
+    Judgement,
+    Report,
+    Trial,
+    TuneResult,
+    iso,
+    plain,
+)
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -213,7 +225,8 @@ def lines_of_report(found: Report) -> list[str]:
             f"    {role:<10} rate {rate:.4g}{shaped(schedule)}  {steps} {found.result.step_unit}  loss {short(loss)}"
             for role, rate, schedule, steps, loss in rows
         ]
-        text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in found.judgement.verdicts]
+        asked = (v for v in found.judgement.verdicts if v.code != NOT_ASKED)
+        text += [f"  {v.status:<12} {v.code} {v.gate}: {v.reason}" for v in asked]
         text += [] if found.judgement.look is None else [f"  {found.judgement.look.promise}"]
         text += [f"  {found.judgement.origin.told}"] if found.judgement.origin is not None else []
         text += [f"  {v.promise}" for v in found.judgement.verdicts if v.promise]

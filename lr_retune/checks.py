@@ -179,6 +179,23 @@ def _data(config: Config, as_of: datetime) -> Iterator[Found]:
         freeze(feed, config, champion.contract, excused(faults), accepted)
 
 
+def _guards(config: Config, as_of: datetime) -> Iterator[Found]:
+    """What the guards are asked to look at, before a training has been paid for."""
+    from lr_retune.data.feed import Feed
+    from lr_retune.data.golden import golden_table
+    from lr_retune.plugins import load_feeds
+
+    feed = Feed(config, load_feeds(config), as_of)
+    for name in config.gates.slices:
+        try:
+            feed.demand(name)
+        except DataError as error:
+            fix = "correct [gates] slices, or mend the feed"
+            yield blocking("guards", DataError(f"[gates] slices: {error.what}", why=error.why, fix=fix))
+    if config.gates.golden is not None:
+        golden_table(feed)
+
+
 def _champion(config: Config, as_of: datetime) -> tuple[Champion | None, Acceptance | None]:
     """The champion, where the ledger has one and can be read, and what was accepted since; why not: see `_ledger`."""
     from lr_retune.stores.chronicle import Chronicle
@@ -200,6 +217,7 @@ def _fault(fault: Fault) -> Found:
 LOOKS: dict[str, Callable[[Config, datetime], Iterator[Found]]] = {
     "plugins": _plugins,
     "data": _data,
+    "guards": _guards,
     "ledger": _ledger,
     "registry": _registry,
 }

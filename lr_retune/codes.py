@@ -17,6 +17,7 @@ CHECKS = {
     "config": "retune.toml is absent, cannot be read, or breaks one of its laws.",
     "plugins": "A name in retune.toml is no installed source, family, strategy or gate.",
     "data": "The files cannot be read, lack a column, or hold too little history for the window.",
+    "guards": "A column of [gates] slices is not in the feed, or the golden set cannot be used.",
     "ledger": "The ledger does not answer, is corrupt, or was edited.",
     "registry": "MLflow does not answer.",
     "libraries": "An installed version lies outside what lr-retune was built for.",
@@ -72,15 +73,13 @@ def known() -> dict[str, str]:
     """Every code and word with its meaning."""
     from lr_retune.data.contract import FAULTS
     from lr_retune.judge.gates import RULES
+    from lr_retune.judge.guards.common import RULES as GUARD_RULES
     from lr_retune.judge.looks import LOOK_RULES
     from lr_retune.stores.gate import GATE_RULES
     from lr_retune.watch.reasons import REASONS
 
-    return dict(
-        chain.from_iterable(
-            d.items() for d in (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, LOOK_RULES, FAULTS, REASONS)
-        )
-    )
+    tables = (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, LOOK_RULES, GUARD_RULES, FAULTS, REASONS)
+    return dict(chain.from_iterable(table.items() for table in tables))
 
 
 def meaning(code: str) -> str | None:

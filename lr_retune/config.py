@@ -385,17 +385,40 @@ class Worth(Section):
     currency: str = Field(default="EUR", pattern=r"^[A-Za-z]{1,8}$")
 
 
+GATES = (  # label_rates is installed and not among them: labels of most streams drift by level
+    *("sane_predictions", "paired_loss", "slices", "calibration", "score_shift"),
+    *("alert_rate", "golden", "too_good", "serving_cost"),
+)
+
+
 class Gates(Section):
     """What a challenger must show."""
 
-    names: tuple[str, ...] = Field(default=("sane_predictions", "paired_loss"), strict=False, min_length=1)
+    names: tuple[str, ...] = Field(default=GATES, strict=False, min_length=1)
     margin: float = Field(default=0.01, gt=0, lt=1)  # non-inferiority, share of the champion's loss
     floor: float = Field(default=0.005, ge=0, lt=1)  # point gain asked of a new rate
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     min_ticks: int = Field(default=7, ge=3)
     min_rows: int = Field(default=500, ge=1)
     min_positives: int = Field(default=20, ge=1)
+    slices: tuple[Name, ...] = Field(default=(), strict=False)  # columns whose levels must not be harmed
+    critical: tuple[Name, ...] = Field(default=(), strict=False)  # of them, or "column=level": must be shown safe
+    golden: Uri | None = None  # a Parquet or CSV file of rows with labels that a person vouches for
+    golden_floor: float | None = None  # of the metric, on the golden set
+    threshold: float | None = None  # scores from there on raise an alert; None: that of metric "cost", or none
+    alert_ratio: float = Field(default=1.2, gt=1)  # times as many alerts, or as few, as the champion raises
+    calibration: float = Field(default=0.25, gt=0)  # worse than the champion's, share of the rarer class
+    score_shift: float = Field(default=2.0, gt=0)  # PSI between champion and challenger
+    too_good: float = Field(default=0.5, gt=0, lt=1)  # gain over all that was seen that is no more believed
+    steps_ratio: float = Field(default=20.0, gt=1)  # times the champion's rounds
+    size_ratio: float = Field(default=20.0, gt=1)  # times the champion's bytes
     expires: Duration = timedelta(days=7)
+
+    @model_validator(mode="after")
+    def _critical_are_slices(self) -> Self:
+        if strange := [c for c in self.critical if c.partition("=")[0] not in self.slices]:
+            raise law("gates.critical", f"must be columns of slices, or column=level of them, got {strange}")
+        return self
 
 
 class Promote(Section):
@@ -558,6 +581,13 @@ class Config(Section):
         time = feed.known_at if isinstance(feed, Labels) else feed.time
         where = {key: getattr(feed, key) for key in Where.model_fields}
         return self.model_copy(update={"data": Data.model_validate({**where, "time": time}), "labels": Labels()})
+
+    @property
+    def decision_threshold(self) -> float | None:
+        """From which score on a row raises an alert; None: nobody said."""
+        if self.gates.threshold is None and self.metric.name == "cost":
+            return self.metric.threshold
+        return self.gates.threshold
 
     @property
     def root(self) -> Path:

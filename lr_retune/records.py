@@ -37,6 +37,7 @@ Files = Mapping[str, bytes]  # a model folder: relative name → content
 TRAINING_ACTIONS: tuple[Action, ...] = ("refit", "search")
 PASSED: tuple[Outcome, ...] = ("promoted", "suggested", "awaiting_approval")
 JUDGED: tuple[Outcome, ...] = ("rejected", "inconclusive", *PASSED)
+NOT_ASKED = "LRR300"  # code of a gate that has no question; people are not shown it
 SETTLING = frozenset({"harder", "nothing_fixable"})  # codes of a probe's decision that settles as a judge's does
 
 
@@ -508,6 +509,7 @@ class Candidate:
     loss: float  # on valid
     size: int  # bytes of its native file
     importance: Mapping[str, float]  # feature → share, sums to 1
+    threshold: float | None = None  # from which score on it raises an alert, where one was configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -582,6 +584,19 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelHistory:
+    """Labels counted by level and tick, before and after the champion was judged."""
+
+    names: tuple[str, ...]  # of the levels, such as "country=FR" or "amount < 12"
+    group: np.ndarray  # (levels,) int64: which column a level is of
+    rows: np.ndarray  # (levels, ticks) int64
+    positives: np.ndarray  # (levels, ticks) int64
+    all_rows: np.ndarray  # (ticks,) int64
+    all_positives: np.ndarray  # (ticks,) int64
+    since: int  # position of the first new tick
+
+
+@dataclass(frozen=True, slots=True)
 class HoldoutScores:
     """The judge's evidence: identical, untouched rows, scored by all arms."""
 
@@ -593,6 +608,12 @@ class HoldoutScores:
     fixed: np.ndarray | None = None
     arms: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)  # other seeds; old_rows
     entity: np.ndarray | None = None  # (n,) int64: whom a row is about, where [data] entity names them
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → (n,) text: level of each row
+    golden: HoldoutScores | None = None  # rows that a person vouches for; their tick says nothing
+    history: LabelHistory | None = None
+    promised: tuple[float, ...] = ()  # the champion's loss per tick of its own holdout, in today's metric
+    served: tuple[int, int] | None = None  # the champion's steps and bytes
+    threshold: float | None = None  # the champion's, where its version carries one
 
 
 @dataclass(frozen=True, slots=True)

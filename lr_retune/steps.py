@@ -20,6 +20,7 @@ from lr_retune.data.feed import Feed
 from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
+from lr_retune.guarded import guarded, vouched
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.judge.looks import at_level, look_at, told
 from lr_retune.logged import SCORE_ONLY, LoggedScores
@@ -605,6 +606,7 @@ def _save(
         "learning_rate": trial.learning_rate,
         "schedule": trial.schedule,
         "steps": trial.steps,
+        **({} if config.decision_threshold is None else {"threshold": config.decision_threshold}),
         **_foreign(plugins, plan.contract),
     }
     digest = stores.models.put(pack(files, plan.contract, meta, {"columns": golden, "scores": scores.tolist()}))
@@ -616,6 +618,7 @@ def _save(
         loss=trial.loss if trial.loss is not None else float("nan"),
         size=sum(len(data) for data in files.values()),
         importance=dict(zip(plan.contract.names, model.importance().tolist(), strict=True)),
+        threshold=config.decision_threshold,
     )
 
 
@@ -654,10 +657,12 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
     _demand_same_rows(every, seen_by_champion, entity)
     ours, theirs = every.labelled(), seen_by_champion.labelled()
     score = _scorer(config, stores, result.family)
-    reigning = load_model(config, champion.family, stores.files(champion)).predict(theirs.x)
-    entity = None if entity is None else entity[~np.isnan(every.y)]
-    if champion.mode == "score_only":
-        entity = None if entity is None else entity[np.isfinite(reigning)]
+    files = stores.files(champion)
+    model = load_model(config, champion.family, files)
+    reigning = model.predict(theirs.x)
+    known = np.isfinite(reigning) | (champion.mode != SCORE_ONLY)
+    entity = None if entity is None else entity[~np.isnan(every.y)][known]
+    if champion.mode == SCORE_ONLY:
         ours, theirs, reigning = _both_scored(ours, theirs, reigning)
     scores = HoldoutScores(
         y=ours.y,
@@ -669,6 +674,8 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         arms={name: tuple(score(fit, ours) for fit in fits) for name, fits in _further(result).items()},
         entity=entity,
     )
+    scores = guarded(scores, feed, plan, champion, files, known, gaps)
+    scores = replace(scores, golden=vouched(feed, plan, champion, model.predict, partial(score, result.challenger)))
     met = stores.looks(stores.key(champion, plan, seen.decision.action))
     look = look_at(scores.tick, "" if result.challenger is None else result.challenger.model, met, config.gates.alpha)
     return told(judge_scores(scores, result, at_level(config, look), plugins.gates), look)

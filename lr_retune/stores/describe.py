@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from lr_retune.records import NOT_ASKED
+
 UNDO = "lr-retune rollback"
 OUTCOME = "lr_retune.outcome"  # tag of a run that shows a decision
 
@@ -98,7 +100,7 @@ def note(name: str, record: Mapping[str, Any]) -> str:
     lines = [f"**{name}: {title(record)}**"]
     lines += [f"- {reason['text']} ({reason['code']})" for reason in record["decision"].get("reasons", [])]
     lines += ["", *(line for line in (_gain(record), _brought(record)) if line), ""]
-    verdicts = _at(record, "judgement", "verdicts") or []
+    verdicts = [v for v in _at(record, "judgement", "verdicts") or [] if v["code"] != NOT_ASKED]
     if verdicts:
         lines += ["| gate | status | why |", "|---|---|---|"]
         lines += [f"| {v['gate']} ({v['code']}) | {v['status']} | {_cell(v['reason'])} |" for v in verdicts]

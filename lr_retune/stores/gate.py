@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lr_retune.config import format_duration
 from lr_retune.errors import ConfigError, DependencyError, IntegrityError, RetuneError
-from lr_retune.records import content_digest, iso
+from lr_retune.records import NOT_ASKED, content_digest, iso
 from lr_retune.stores.chronicle import waits_of
 from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores, judged_otherwise
@@ -244,7 +244,8 @@ def _passed(_stores: Stores, subject: _Subject, _now: datetime) -> tuple[RuleSta
             return "PASS", "champion by its own committed row (bootstrap or rollback)"
         return "FAIL", "no verdict"
     status: RuleStatus = subject.settlement.record["status"]
-    reasons = "; ".join(v["reason"] for v in subject.settlement.record["judgement"]["verdicts"])
+    verdicts = subject.settlement.record["judgement"]["verdicts"]
+    reasons = "; ".join(v["reason"] for v in verdicts if v["code"] != NOT_ASKED)
     return status, reasons or "no gate answered"
 
 

@@ -1,0 +1,135 @@
+"""Slices: a gain over all must not be paid for by some."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+
+from lr_retune.config import Config
+from lr_retune.judge.guards.common import LEAST_TICKS, Answer, blind, not_asked, verdict
+from lr_retune.judge.paired import Comparison, paired
+from lr_retune.metrics import Loss, loss_for
+from lr_retune.records import HoldoutScores, TuneResult, Verdict, content_digest
+
+State = Literal["HARM", "OK", "UNKNOWN"]
+LEAST_ROWS, LEAST_POSITIVES = 200, 20
+HARMED, SAFE = -0.02, -0.10  # relative gains: a point below the first is harm, an interval above the second is safe
+LEVEL = 0.05  # one-sided, over all slices together, whatever alpha a look has left: less would show less harm
+FLIPS = 999
+THIN = "a loss of 5 % in a thin slice is missed four times in five"
+
+
+def slices(scores: HoldoutScores, _result: TuneResult, config: Config) -> Verdict:
+    """Whether the challenger harms a slice: FAIL on demonstrated harm, and where a critical slice is not safe."""
+    if unseen := blind(scores):
+        return verdict("slices", unseen)
+    if not config.gates.slices:
+        return verdict("slices", not_asked("[gates] slices names no column"))
+    states = slice_states(scores, config)
+    shown = {name: _shown(state, gain) for name, (state, gain) in states.items()}
+    return verdict("slices", _answer(states, config), shown)
+
+
+def _shown(state: State, gain: float) -> str:
+    return state if math.isnan(gain) else f"{state} {100 * gain:+.1f} %"
+
+
+def _answer(states: Mapping[str, tuple[State, float]], config: Config) -> Answer:
+    told = {state: [name for name, found in states.items() if found[0] == state] for state in ("HARM", "OK", "UNKNOWN")}
+    if told["HARM"]:
+        worse = ", ".join(f"{name} ({100 * states[name][1]:+.1f} %)" for name in told["HARM"])
+        return "LRR311", "FAIL", f"worse on {worse}"
+    asked = config.gates.critical
+    unsafe = [name for name in states if states[name][0] != "OK" and _critical(name, asked)]
+    unseen = [c for c in asked if not any(_critical(name, (c,)) for name in states)]
+    if unsafe or unseen:
+        return "LRR312", "INCONCLUSIVE", f"critical, and not shown to be safe: {_some([*unsafe, *unseen])}"
+    unknown = f"; unknown: {_some(told['UNKNOWN'])}: {THIN}" if told["UNKNOWN"] else ""
+    return "LRR310", "PASS", f"no harm shown in {len(states)} slices, {len(told['OK'])} of them safe{unknown}"
+
+
+def _critical(name: str, asked: tuple[str, ...]) -> bool:
+    return name in asked or name.partition("=")[0] in asked
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def slice_states(scores: HoldoutScores, config: Config) -> dict[str, tuple[State, float]]:
+    """Slice (``column=level``) → state and relative gain; a slice that is too thin has no gain (NaN)."""
+    loss, named = loss_for(config.metric), dict(_rows_of(scores))
+    filled = {name: rows for name, rows in named.items() if _filled(scores, rows, config)}
+    harmed = _harmed(scores, list(filled.values()), loss)
+    found: dict[str, tuple[State, float]] = dict.fromkeys(named, ("UNKNOWN", math.nan))
+    for (name, rows), harm in zip(filled.items(), harmed, strict=True):
+        seen = _compared(scores, rows, loss, config.gates.alpha)
+        safe = seen.low > SAFE or bool((scores.champion[rows] == scores.challenger[rows]).all())
+        found[name] = ("HARM" if harm else "OK" if safe else "UNKNOWN"), seen.effect
+    return found
+
+
+def _compared(scores: HoldoutScores, rows: np.ndarray, loss: Loss, alpha: float) -> Comparison:
+    y, tick = scores.y[rows], scores.tick[rows]
+    return paired(y, scores.champion[rows], scores.challenger[rows], tick, loss, alpha=alpha)
+
+
+def _rows_of(scores: HoldoutScores) -> Iterator[tuple[str, np.ndarray]]:
+    """Slices with the positions of their rows; levels of few rows are one slice, as a column may have thousands."""
+    for column, levels in scores.slices.items():
+        names, where, counts = np.unique(levels, return_inverse=True, return_counts=True)
+        for name, rows in zip(names, np.split(np.argsort(where, kind="stable"), np.cumsum(counts)[:-1]), strict=True):
+            if len(rows) >= LEAST_ROWS:
+                yield f"{column}={name}", rows
+        if thin := int((counts < LEAST_ROWS).sum()):
+            yield f"{column}=any of {thin} thin levels", np.array([], dtype=np.int64)
+
+
+def _filled(scores: HoldoutScores, rows: np.ndarray, config: Config) -> bool:
+    y = scores.y[rows]
+    enough = len(y) >= LEAST_ROWS and len(np.unique(scores.tick[rows])) >= LEAST_TICKS
+    return enough and (config.task != "binary" or min((y > 0.5).sum(), (y <= 0.5).sum()) >= LEAST_POSITIVES)
+
+
+def _harmed(scores: HoldoutScores, of: list[np.ndarray], loss: Loss) -> list[bool]:
+    """Which slices are worse, significantly over all of them together and by more than 2 %.
+
+    Mean losses: max-t by joint sign flips of ticks (Westfall & Young 1993; Romano & Wolf 2005), which keeps the
+    dependence between slices. Pooled metrics: each slice's interval at `LEVEL` over the number of slices.
+    """
+    if not of:
+        return []
+    if loss.rows is None:
+        found = [_compared(scores, m, loss, LEVEL / len(of)) for m in of]
+        return [bool(f.high < 0 and f.effect < HARMED) for f in found]
+    d, w, base = _tick_differences(scores, of, loss)
+    t, seed = _t(d, w), int(content_digest([d, w])[:8], 16)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(FLIPS, d.shape[1]))
+    lowest = np.array([_t(s * d, w).min() for s in signs])
+    p = (1 + (lowest[:, None] <= t[None, :]).sum(axis=0)) / (FLIPS + 1)
+    return [bool(x) for x in (p <= LEVEL) & ((d * w).sum(axis=1) < HARMED * base)]
+
+
+def _tick_differences(
+    scores: HoldoutScores, of: list[np.ndarray], loss: Loss
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per slice and tick the mean gain and the share of the slice's rows, ``(slices, ticks)``; and the old loss."""
+    assert loss.rows is not None
+    old = loss.rows(scores.y, scores.champion)
+    gain = old - loss.rows(scores.y, scores.challenger)
+    ticks, where = np.unique(scores.tick, return_inverse=True)
+    rows = np.array([np.bincount(where[m], minlength=len(ticks)) for m in of], dtype=float)
+    sums = np.array([np.bincount(where[m], gain[m], minlength=len(ticks)) for m in of])
+    d = np.divide(sums, rows, out=np.zeros_like(sums), where=rows > 0)
+    return d, rows / rows.sum(axis=1, keepdims=True), np.array([old[m].mean() for m in of])
+
+
+def _t(d: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Weighted t of each slice over its ticks, CR2 as in `lr_retune.judge.paired`; 0 without spread."""
+    mean = (w * d).sum(axis=1)
+    share = np.divide(w**2, 1 - w, out=np.zeros_like(w), where=w < 1)
+    se = np.sqrt((share * (d - mean[:, None]) ** 2).sum(axis=1))
+    return np.asarray(np.divide(mean, se, out=np.zeros_like(mean), where=se > 0))
