@@ -12,7 +12,7 @@ import numpy as np
 from lr_retune.config import Config
 from lr_retune.data.feed import Feed
 from lr_retune.data.ticks import edges, shift, tick_start
-from lr_retune.errors import DataError
+from lr_retune.errors import ConfigError, DataError
 from lr_retune.judge.equals import Meeting, false_passes, limits, meet
 from lr_retune.metrics import curve_loss_for, loss_for
 from lr_retune.plugins import Plugins, load_family, load_plugins
@@ -117,11 +117,19 @@ def selfcheck(
 
     Raises
     ------
+    ConfigError
+        If the champion is known by its scores alone.
     DataError
         If history holds fewer than three windows beside the rows to train on.
     """
     plugins = plugins or load_plugins(config)
     champion, feed = stores.champion(as_of), Feed(config, plugins.feeds, as_of)
+    if champion.mode == "score_only":
+        raise ConfigError(
+            f"the champion of {config.name} is known by its scores alone",
+            why="twins are fitted by its rate, schedule and steps, and nobody told them",
+            fix="check again when a challenger of ours is champion",
+        )
     train, spans = _spans(config, feed, windows)
     known = feed.rows(champion.contract, train).labelled()
     family = plugins.family if plugins.family.name == champion.family else load_family(config.model, champion.family)
@@ -195,16 +203,19 @@ def _twin(config: Config, family: Family, champion: Champion, data: FitData, ask
 def _met(config: Config, champion: Champion, feed: Feed, span: Span, twins: list[FittedModel]) -> list[Meeting]:
     """One window: pairs of twins in both directions."""
     ticks = len(edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)) - 1
-    rows = feed.rows(champion.contract, span, per_tick=max(1, MOST_ROWS // ticks)).labelled()
+    entity = feed.entities(span)
+    every = feed.rows(champion.contract, span, per_tick=max(1, MOST_ROWS // ticks) if entity is None else None)
+    known = ~np.isnan(every.y)
+    rows, entity = every.take(known), None if entity is None else entity[known]
     score = [twin.predict(rows.x) for twin in twins]
     found = []
     for a, b in zip(score[::2], score[1::2], strict=True):
-        found += [meet(_scores(rows, *each), _result(champion), config) for each in ((a, b), (b, a))]
+        found += [meet(_scores(rows, *each, entity), _result(champion), config) for each in ((a, b), (b, a))]
     return found
 
 
-def _scores(rows: Rows, one: np.ndarray, other: np.ndarray) -> HoldoutScores:
-    return HoldoutScores(y=rows.y, tick=rows.tick, champion=one, challenger=other)
+def _scores(rows: Rows, one: np.ndarray, other: np.ndarray, entity: np.ndarray | None) -> HoldoutScores:
+    return HoldoutScores(y=rows.y, tick=rows.tick, champion=one, challenger=other, entity=entity)
 
 
 def _result(champion: Champion) -> TuneResult:

@@ -24,6 +24,7 @@ from lr_retune.stores.chronicle import _found
 from lr_retune.stores.describe import metrics, note
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.baselines import always_search
+from tests.benchmarks.judge import attribution as bench
 from tests.worlds import day, world
 
 EQUAL = np.full(28, 1 / 28)
@@ -311,3 +312,12 @@ def test_the_seeds_that_chose_a_rate_have_no_part_in_what_is_said_of_it(tmp_path
     alone = judge_scores(replace(lucky, arms={}), RESULT, config(tmp_path), ())
     assert alone.origin is not None
     assert not alone.origin.effects["rate"].claimed
+
+
+# ── the benchmark's own arithmetic ────────────────────────────────────────────────────────────────
+def test_planted_rates_are_told_and_chosen_ones_flatter_by_the_seeds_that_chose_them() -> None:
+    told = bench.effects((3, 14, 0.003, 0.0), 0.05, 10)
+    assert (bench.signs(told) == 1).all()
+    taken, same, other = bench.chosen((28, 0.02, 0.0), 60)
+    assert 0 < taken < 1
+    assert np.mean([e.value for e in same]) > np.mean([e.value for e in other])  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from lr_retune.records import Look, Looked, Span, canonical, micros
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.baselines import always
+from tests.benchmarks.judge import looks as bench
 from tests.worlds import day, world
 
 ALPHA = 0.05
@@ -174,3 +175,16 @@ def test_a_settlement_from_before_looks_were_counted_spent_all_of_its_alpha(path
     (found,) = other.looks("new")
     assert found.challenger == entry.record["result"]["challenger"]["model"]
     assert np.isclose(look_at(ticks(116, 14), "x", [found], ALPHA).alpha, ALPHA / 6)
+
+
+# ── the benchmark's own arithmetic ────────────────────────────────────────────────────────────────
+def test_families_of_looks_are_counted_by_the_products_own_alphas_and_legs() -> None:
+    asked = [(0, 14, k) for k in range(3)]
+    assert bench.alphas(asked) == pytest.approx([ALPHA, ALPHA / 6, ALPHA / 12])
+    assert [bench.stated(asked[:k]) for k in (1, 2)] == pytest.approx([ALPHA, STATED * ALPHA])
+    spent, naive = bench.measured(asked, 0.0, 40)
+    assert spent.shape == naive.shape == (40, 3)
+    assert not (spent & ~naive).any()
+    better = np.abs(np.random.default_rng(0).normal(size=(5, 14))) + 5
+    assert bench.passed(better, ALPHA).all()
+    assert not bench.passed(-better, ALPHA).any()

@@ -92,6 +92,13 @@ def test_a_champion_is_checked_on_all_of_its_history_for_the_cost_that_was_told_
     assert len(selfcheck(stores.config, stores, day(155), pairs=1, windows=4).asked.windows) == 4
 
 
+def test_rows_of_named_customers_are_compared_as_such(path: Path) -> None:
+    stores = started(path)
+    config = stores.config.model_copy(update={"data": stores.config.data.model_copy(update={"entity": "kind"})})
+    found = selfcheck(config, stores, day(155), pairs=1, windows=3)
+    assert (found.trials, found.hits) == (6, 0)
+
+
 def test_too_little_history_is_said(path: Path) -> None:
     stores = started(path)
     config = stores.config
