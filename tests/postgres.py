@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -79,28 +80,42 @@ class Postgres:
         return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
 
 
+class AbsentError(Exception):
+    """Says what of PostgreSQL is not installed."""
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A cluster for this worker, or a skip that says what is absent."""
+    try:
+        with cluster() as made:
+            yield made
+    except AbsentError as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def cluster() -> Iterator[Postgres]:
+    """A cluster of its own, ended with the block."""
     binaries = _binaries()
     if binaries is None:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+        raise AbsentError("PostgreSQL's initdb and pg_ctl are not installed")
     if os.geteuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not start as root, and there is no runuser")
+        raise AbsentError("PostgreSQL does not start as root, and there is no runuser")
     # not below pytest's folder, which other users may not enter
     home = Path(tempfile.mkdtemp(prefix="lr-retune-postgres-"))
     user = []
     if os.geteuid() == 0:
         user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(home, "postgres")
-    cluster = Postgres(binaries, home / "data", user)
+    made = Postgres(binaries, home / "data", user)
     try:
-        _make(cluster, home / "password")
-        cluster.start()
+        _make(made, home / "password")
+        made.start()
         try:
-            yield cluster
+            yield made
         finally:
-            cluster.stop()
+            made.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -149,8 +149,10 @@ class Ledger:
 
     def promotion(self, model: str, decision: str) -> Promotion | None:
         """The promotion of a decision, or None."""
-        found = [p for p in self.promotions(model) if p.decision == decision]
-        return found[0] if found else None
+        p = db.promotions.c
+        query = sa.select(db.promotions).where(p.model == model, p.decision == decision)
+        row = self._read(lambda c: c.execute(query).mappings().first())
+        return None if row is None else _promotion(row)
 
     def promotions(self, model: str, *states: State) -> list[Promotion]:
         """Promotions in one of the states, all when none is named; by the epoch they aim at."""
@@ -303,13 +305,13 @@ def _append(c: Connection, model: str, kind: str, key: str, as_of: datetime, bod
     if (found := _find(c, model, kind, key)) is not None:
         return found
     h = db.heads.c
-    chain = c.execute(sa.select(h.seq, h.tail).where(h.model == model)).first()
+    # The row lock makes writers queue on PostgreSQL; the primary key (model, seq) refuses the rest.
+    chain = c.execute(sa.select(h.seq, h.tail).where(h.model == model).with_for_update()).first()
     if chain is None:
         c.execute(db.heads.insert().values(model=model))
     seq, prev = (chain.seq + 1, chain.tail) if chain is not None else (1, "")
     text = canonical({**body, "as_of": as_of})
     digest = chain_digest(prev, kind, key, text)
-    # The row lock serialises writers on PostgreSQL; the primary key (model, seq) refuses the rest.
     c.execute(db.heads.update().where(h.model == model).values(seq=seq, tail=digest))
     row = {"seq": seq, "kind": kind, "key": key, "as_of": micros(as_of), "record": text, "digest": digest}
     c.execute(db.entries.insert().values(model=model, prev=prev, **row))
