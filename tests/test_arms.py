@@ -29,6 +29,7 @@ from lr_retune.stores.journal import Journal
 from lr_retune.stores.promotion import Stores
 from lr_retune.testing import ToyFits
 from lr_retune.watch.baselines import always_search
+from tests.rig.dying import Dying
 from tests.worlds import day, world
 
 NOISY = {"bagging_fraction": 0.5, "bagging_freq": 1, "num_leaves": 4}
@@ -338,6 +339,7 @@ def killing(journal: Journal, after: int) -> Callable[[Trial], None]:
     return remember
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize("after", [1, 3, 4, 5])
 def test_a_killed_search_ends_as_it_would_have_and_trains_no_finished_trial_twice(tmp_path: Path, after: int) -> None:
     rows, path = data(), tmp_path / "search.jsonl"
@@ -397,6 +399,17 @@ def test_trials_side_by_side_give_the_answer_of_one_after_the_other(
     assert 1 <= together.cost["again"].fits <= 2  # the lowest fits live in other processes
 
 
+@pytest.mark.fault("D3")
+def test_a_worker_that_is_killed_ends_the_search_with_a_reason_and_no_trial() -> None:
+    rows, family = data(), Dying()
+    new: list[Trial] = []
+    asked = side_by_side(family, rows, options(rows, remember=new.append), jobs=2)
+    with pytest.raises(DependencyError, match="process of the search died") as error:
+        grid(family.start(rows, seed=0), asked)
+    assert error.value.exit_code == 4
+    assert new == []
+
+
 def test_workers_of_a_dask_scheduler_give_the_same_trials() -> None:
     from distributed import LocalCluster
 
@@ -408,6 +421,7 @@ def test_workers_of_a_dask_scheduler_give_the_same_trials() -> None:
     assert [trial for trial, _ in found] == [trial for trial, _ in alone]
 
 
+@pytest.mark.fault("F-7")
 def test_a_dask_scheduler_that_is_away_is_a_service_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lr_retune.search.ahead.PATIENCE", 0.5)
     rows, family = data(), LightGBM({"num_leaves": 4}, 1)

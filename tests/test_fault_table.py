@@ -24,20 +24,11 @@ UNTESTED = {
     "C5": "open: no anchor champion and no cumulative drift budget yet; a golden set is the anchor",
     "C6": "open: influence is not capped by source or entity; a documented limit",
     "C8": "open: no comparison with the same season; the holdout's last weeks decide",
-    "D3": "fits run in this process, one after the other: there is no worker that could be killed alone; max_steps and "
-    "points bound the work",
-    "D7": "library versions stand in every settlement and in its key, and both models are scored in one process; a "
-    "second environment is not built",
-    "D8": "a search killed midway starts anew: a decision is settled whole or not at all (E1), so no budget is doubled",
-    "E8": "serving resolves the alias in MLflow; there is no router of ours that could be out of step",
-    "F-4": "artifacts go through MLflow's client; what comes back is held against the ledger's digest (G1), no object "
-    "store is simulated",
-    "F-7": "no Dask or Ray: searches run in one process",
     "F-8": "there is no notifier yet",
     "G10": "there is no webhook and no URL of a report that is fetched",
     "G12": "deploy/constraints.txt pins versions; hashes, SBOM and audits belong to a release",
 }
-CEILING = 14  # lower it with every line that goes; it never rises
+CEILING = 8  # lower it with every line that goes; it never rises
 
 
 def is_fault(call: ast.expr) -> bool:

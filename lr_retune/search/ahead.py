@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -49,7 +50,7 @@ def side_by_side(
         from joblib import Parallel, delayed
 
         new = [(number, rate) for number, rate in asked if not options.recall(number, rate, "constant", "candidate")]
-        with _workers(dask):
+        with _workers(dask), _told():
             trials = Parallel(n_jobs=jobs)(delayed(_one)(family, data, alone, *trial) for trial in new)
         for trial in trials:
             options.remember(trial)
@@ -75,6 +76,18 @@ def _workers(dask: str | None) -> Iterator[None]:
         raise DependencyError("the Dask scheduler is away", why=why, fix=fix) from error
     with client, client.as_current(), parallel_config(backend="dask"):
         yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise DependencyError(
+            "a process of the search died",
+            why="it was killed, most often for want of memory; no trial of these is known, the champion stays",
+            fix="lower [search] jobs, or leave it out: then trials are trained one after the other",
+        ) from error
 
 
 def _one(family: Family, data: FitData, options: SearchOptions, number: int, rate: float) -> Trial:
