@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from lr_retune.errors import ConfigError, ConflictError, DependencyError, IntegrityError
 from lr_retune.records import TickLoss, content_digest
 from lr_retune.stores.ledger import Ledger, Promotion
+from lr_retune.stores.memory import MemoryRegistry
+from lr_retune.stores.models import MemoryModels
+from lr_retune.stores.promotion import Stores
+from tests import store_rig as rig
+from tests.rig.machine import FusedLedger
 
 T0 = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -206,3 +211,15 @@ def test_models_share_a_database_and_no_chain(file):
     ledger.append("n", "decision", "d0", T0, {"figure": 0.0})
     assert ledger.entries("n")[0].seq == 1
     assert ledger.entries("n")[0].digest == ledger.entries("m")[0].digest
+
+
+@pytest.mark.fault("F-2")
+def test_new_numbers_whose_answer_was_lost_stand_in_the_chain_once(tmp_path):
+    config = rig.config(tmp_path)
+    ledger = FusedLedger(config.state_url())
+    champion = rig.born(Stores(ledger, MemoryRegistry(), MemoryModels(), config))
+    ledger.fuse.set(1, "lost")
+    ledger.renumber("fraud", {champion.decision: ("7", "run-7")}, T0, "the registry lost its versions")
+    assert [entry.kind for entry in ledger.entries("fraud")].count("registered") == 1
+    assert ledger.head("fraud").version == "7"
+    assert ledger.verify("fraud") == []

@@ -201,7 +201,8 @@ class Ledger:
             Decision of a move → version and run; None for one that the registry holds no longer, since its
             number may be given to another model.
         """
-        return self._write(lambda c: _renumber(c, model, versions, as_of, why))
+        tried: list[str] = []  # keys of attempts whose answer was lost: what was done is not done again
+        return self._write(lambda c: _renumber(c, model, versions, as_of, why, tried))
 
     # ── what the registry has been shown ──────────────────────────────────────────────────────────
     def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
@@ -370,12 +371,18 @@ def _is_claimed(c: Connection, model: str, p: Promotion, as_of: datetime, body: 
     return entry is not None and entry.record == wanted
 
 
-def _renumber(c: Connection, model: str, versions: Mapping[str, Number], as_of: datetime, why: str) -> Entry:
+def _renumber(
+    c: Connection, model: str, versions: Mapping[str, Number], as_of: datetime, why: str, tried: list[str]
+) -> Entry:
+    for key in tried:
+        if (found := _find(c, model, REGISTERED, key)) is not None:
+            return found
     numbers = {decision: version for decision, (version, _) in versions.items()}
     h, p = db.heads.c, db.promotions.c
     seq = c.execute(sa.select(h.seq).where(h.model == model)).scalar()
     body = {"versions": numbers, "reason": why}
-    entry = _append(c, model, REGISTERED, content_digest([model, seq, body]), as_of, body)
+    tried.append(content_digest([model, seq, body]))
+    entry = _append(c, model, REGISTERED, tried[-1], as_of, body)
     for decision, (version, run_id) in versions.items():
         here = (p.model == model, p.decision == decision)
         c.execute(db.promotions.update().where(*here).values(version=version, run_id=run_id))

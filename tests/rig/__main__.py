@@ -29,7 +29,10 @@ def main() -> int:
     words.add_argument("--same", action="store_true", help="kills too that leave the very bytes of another one")
     words.add_argument("--only", choices=list(OPERATIONS), help="one operation")
     words.add_argument("--rounds", type=int, help="instead of kills: so many rounds of 8 promoters at once")
+    words.add_argument("--steps", type=int, help="instead of kills: so many steps of the state machine, in memory")
     asked = words.parse_args()
+    if asked.steps:
+        return _walk(asked.steps, asked.seed)
     with tempfile.TemporaryDirectory(dir=memory()) as folder, _database(asked.store) as url:
         if asked.rounds:
             return _compete(Path(folder), asked.store, url or f"sqlite:///{folder}/ledger.db", asked.rounds)
@@ -40,6 +43,21 @@ def main() -> int:
                 bad += _kill(rig, name, 1.0 if asked.all else asked.share, asked.seed, same=asked.same)
         _say(f"{asked.store}: {bad} wrong, {_cpu():.0f} CPU seconds")
     return 1 if bad else 0
+
+
+def _walk(count: int, chance: int) -> int:
+    from hypothesis import HealthCheck, seed, settings
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from tests.rig.machine import Promotions
+
+    each = 50
+    chosen = settings(
+        max_examples=count // each, stateful_step_count=each, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(seed(chance)(Promotions), settings=chosen)
+    _say(f"{count // each} lives of at most {each} steps: 0 wrong, {_cpu():.0f} CPU seconds")
+    return 0
 
 
 def _compete(folder: Path, store: str, url: str, count: int) -> int:
