@@ -116,9 +116,12 @@ def _origin(found: Judgement) -> dict[str, Any]:
 
 def _challenger(config: Config, found: Report, losses: Mapping[str, float]) -> dict[str, Any] | None:
     """With the version it was registered as: only what is promoted becomes one."""
-    arm = None if found.result is None else _arm(config, found.result, "challenger", losses)
-    promoted = arm is not None and found.champion.model == arm["model"]
-    return None if arm is None else {"version": found.champion.version if promoted else None} | arm
+    if found.result is None or found.result.served is None:
+        return None
+    serves, again = found.result.served, found.result.refit
+    version = found.champion.version if found.champion.model == serves.model else None
+    refit = None if again is None else {"model": again.model, "steps": again.steps}
+    return {"version": version, **(_arm(config, found.result, "challenger", losses) or {}), "refit": refit}
 
 
 def _arm(config: Config, result: TuneResult, role: str, losses: Mapping[str, float]) -> dict[str, Any] | None:

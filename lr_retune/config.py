@@ -428,12 +428,6 @@ class Promote(Section):
     approval_expires: Duration = timedelta(days=7)  # and never later than the verdict itself, [gates] expires
     refit: Literal["none", "after_pass"] = "none"
 
-    @model_validator(mode="after")
-    def _built(self) -> Self:
-        if self.refit != "none":
-            raise ValueError(f'refit = "{self.refit}" is not available yet: use "none"')
-        return self
-
 
 class Aliases(Section):
     """What the aliases of a registered model are called."""

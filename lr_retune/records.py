@@ -529,11 +529,17 @@ class TuneResult:
     reason: str = ""  # why this challenger, in words
     lead: float | None = None  # of the new rate over the old one on valid, share of the old one's loss
     old_rows: Candidate | None = None  # the challenger's rate on the champion's rows, where it is another rate
+    refit: Candidate | None = None  # the challenger's recipe on all rows, after it passed: it serves in its place
     repeats: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # challenger, control: by other seeds
     apart: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)  # the same by seeds that chose nothing
     seed_matters: bool | None = None  # whether fits that differ by seed alone differ at all; None: not asked
     cost: Mapping[str, Cost] = field(default_factory=dict)  # column → work: search, control, fixed, repeats, …
     timing: Mapping[str, float] = field(default_factory=dict, metadata={"outside": True})
+
+    @property
+    def served(self) -> Candidate | None:
+        """What would be promoted."""
+        return self.refit or self.challenger
 
 
 # ── judgement and state ───────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ def settled(
 ) -> Report:
     """Settle a judged challenger; one that lost a race is judged again, against the winner.
 
+    What passed is fitted once more on all rows where ``[promote] refit`` asks for it.
     The second judgement is a decision of its own, with its own key and the alpha that a second look has. A run that
     is repeated finds it in the ledger and ends with its outcome.
 
@@ -41,6 +42,8 @@ def settled(
     """
     lost: ConflictError | None = None
     for _ in range(RIVALS):
+        if config.promote.refit == "after_pass" and judgement.status == "PASS" and result.refit is None:
+            result = step(steps.refit, config, plugins, stores, plan, result, seen)
         try:
             found = step(stores.settle, seen, plan, result, judgement, steps.pictures(result, seen))
         except ConflictError as error:

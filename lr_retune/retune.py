@@ -111,7 +111,10 @@ def first_model(
     plugins = plugins or load_plugins(config)
     plan = steps.plan(config, plugins, as_of, None)
     result = steps.tune(config, plugins, stores, plan, None)
-    return plan, result, steps.promise(config, plugins, stores, plan, result)
+    judgement = steps.promise(config, plugins, stores, plan, result)
+    if config.promote.refit == "after_pass" and result.challenger is not None:
+        result = steps.refit(config, plugins, stores, plan, result, None)
+    return plan, result, judgement
 
 
 def bootstrap(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None) -> Champion:

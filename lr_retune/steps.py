@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.guarded import guarded, vouched
+from lr_retune.judge.gates import sane_predictions
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.judge.looks import at_level, look_at, told
 from lr_retune.logged import SCORE_ONLY, LoggedScores
@@ -66,7 +68,7 @@ from lr_retune.search.arm import Named
 from lr_retune.search.arms import run
 from lr_retune.search.follow import follow, newest
 from lr_retune.search.range_test import swept
-from lr_retune.stores.bundle import native, pack, unpack_contract, unpack_golden, unpack_meta
+from lr_retune.stores.bundle import judged, kept, native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.drift import column_drift, score_drift
 from lr_retune.watch.fixable import change, risen, rows_to_judge
@@ -185,7 +187,7 @@ def _measured(
 ) -> Facts:
     gaps = excused(base.faults)
     rows = feed.rows(champion.contract, span, gaps, per_tick=_per_tick(config, span))
-    model = load_model(config, champion.family, stores.files(champion))
+    model, unseen = _champions(config, stores, champion)
     score = model.predict(rows.x)
     served = _served(config, feed, stores, champion, span, score)
     rows, score = _scored(champion.contract, rows, score)
@@ -196,11 +198,11 @@ def _measured(
         replace(tick, mature=False) if any(b.start <= tick.start < b.end for b in broken) else tick
         for tick in tick_losses(rows, score, loss_for(config.metric), calendar, base.horizon)
     )
-    asked = ticks, *_promise(config, feed, model, champion, gaps)
+    asked = ticks, *_promise(config, feed, unseen, champion, gaps)
     if harder is not None and harder.since is not None and harder.level is not None:
         asked = rebased(*asked, harder.since, harder.level)
     held = feed.rows(champion.contract, champion.reference, gaps, per_tick=_per_tick(config, champion.reference))
-    held, before = _scored(champion.contract, held, model.predict(held.x))
+    held, before = _scored(champion.contract, held, unseen.predict(held.x))
     ranks = _ranks(config, held)
     return replace(
         base,
@@ -227,7 +229,7 @@ def _measured(
             score,
             base.horizon,
         ),
-        drift=_drift(config, feed, model, champion, span),
+        drift=_drift(config, feed, (unseen, model), champion, span),
     )
 
 
@@ -340,18 +342,20 @@ def _newest(config: Config, feed: Feed, span: Span) -> Span:
     return span
 
 
-def _drift(config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span) -> tuple[ColumnDrift, ...]:
-    limit, ((a, before), (b, now)) = config.watch.drift_threshold, _compared(config, feed, model, champion, span)
+def _drift(
+    config: Config, feed: Feed, models: tuple[FittedModel, FittedModel], champion: Champion, span: Span
+) -> tuple[ColumnDrift, ...]:
+    limit, ((a, before), (b, now)) = config.watch.drift_threshold, _compared(config, feed, models, champion, span)
     columns = column_drift(a, b, champion.contract.inputs, champion.importance, limit)
     return (*columns, score_drift(before[0], now[0], limit))
 
 
 def _compared(
-    config: Config, feed: Feed, model: FittedModel, champion: Champion, span: Span
+    config: Config, feed: Feed, models: tuple[FittedModel, FittedModel], champion: Champion, span: Span
 ) -> tuple[tuple[Any, tuple[np.ndarray, np.ndarray]], ...]:
-    """Sampled reference and current rows: readable, with the champion's scores and the labels."""
+    """Sampled reference and current rows: readable, with a model's scores and the labels; ``models`` in that order."""
     found = []
-    for each in (champion.reference, span):
+    for model, each in zip(models, (champion.reference, span), strict=True):
         table, rows = feed.sample(champion.contract, each, config.watch.sample, config.seed)
         score = model.predict(rows.x)
         if champion.contract.score is not None:
@@ -409,8 +413,8 @@ def drift_page(config: Config, plugins: Plugins, stores: Stores, seen: Report, h
 
     feed = Feed(config, plugins.feeds, facts.as_of)
     span = _watched(config, champion, facts.horizon, facts.as_of)
-    model = load_model(config, champion.family, stores.files(champion))
-    (a, (before, known)), (b, (now, learned)) = _compared(config, feed, model, champion, span)
+    model, unseen = _champions(config, stores, champion)
+    (a, (before, known)), (b, (now, learned)) = _compared(config, feed, (unseen, model), champion, span)
     limit, labels = config.watch.drift_threshold, (known, learned)
     page, _ = report(a, b, champion.contract.inputs, before, now, limit, labels=labels, task=config.task)
     return page
@@ -482,7 +486,7 @@ def tune(
     strategy = None if refit else plugins.strategy
     if seen is not None and old is not None and not len(data.valid):
         known = stores.trained_on(seen.champion)
-        rows = len(data.train) if known is None else known.rows["train"]
+        rows = len(data.train) if known is None else _learned(known, stores.files(seen.champion))
         arms = follow(plugins.family, data, options, old, seen.champion.steps, rows)
     else:
         walls = _user_range(config)
@@ -513,6 +517,11 @@ def tune(
         cost=arms.cost,
         timing={"cpu_s": time.process_time() - started[0], "wall_s": time.perf_counter() - started[1]},
     )
+
+
+def _learned(plan: Plan, files: Files) -> int:
+    """Labelled rows that a champion's steps were taken on."""
+    return sum(plan.rows.values()) if judged(files) != native(files) else plan.rows["train"]
 
 
 def _old(config: Config, plugins: Plugins, plan: Plan, champion: Champion, past: Past, gaps: tuple[str, ...]) -> Named:
@@ -597,6 +606,7 @@ def _save(
     golden: Mapping[str, list[Any]],
     trial: Trial,
     model: FittedModel,
+    beside: Files = MappingProxyType({}),
 ) -> Candidate:
     files = model.files()
     scores = model.predict(encoding.matrix(golden, plan.contract.features))
@@ -609,7 +619,9 @@ def _save(
         **({} if config.decision_threshold is None else {"threshold": config.decision_threshold}),
         **_foreign(plugins, plan.contract),
     }
-    digest = stores.models.put(pack(files, plan.contract, meta, {"columns": golden, "scores": scores.tolist()}))
+    digest = stores.models.put(
+        pack({**files, **beside}, plan.contract, meta, {"columns": golden, "scores": scores.tolist()})
+    )
     return Candidate(
         model=digest,
         learning_rate=trial.learning_rate,
@@ -658,8 +670,8 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
     ours, theirs = every.labelled(), seen_by_champion.labelled()
     score = _scorer(config, stores, result.family)
     files = stores.files(champion)
-    model = load_model(config, champion.family, files)
-    reigning = model.predict(theirs.x)
+    model, unseen = _champions(config, stores, champion)
+    reigning = unseen.predict(theirs.x)
     known = np.isfinite(reigning) | (champion.mode != SCORE_ONLY)
     entity = None if entity is None else entity[~np.isnan(every.y)][known]
     if champion.mode == SCORE_ONLY:
@@ -711,6 +723,54 @@ def _demand_same_rows(ours: Rows, theirs: Rows, entity: np.ndarray | None) -> No
     )
 
 
+def refit(
+    config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult, seen: Report | None
+) -> TuneResult:
+    """Fit the recipe that passed once more, on train, valid and holdout: what serves has learned the newest rows.
+
+    Rate and schedule are the judged model's, its steps grow with the rows. No row is left to judge the refit by, so it
+    serves only if it is sane and no worse than the judged model on the holdout, which it has seen. The judged model
+    stays in its folder: its holdout loss is the promise, and it stands for the champion where unseen scores are asked.
+    """
+    passed = result.challenger
+    assert passed is not None  # it passed
+    feed, gaps = Feed(config, plugins.feeds, plan.as_of), () if seen is None else excused(seen.facts.faults)
+    everything = replace(plan, train=Span(plan.train.start, plan.holdout.end), valid=Span(*[plan.holdout.end] * 2))
+    data = _fit_data(config, feed, everything, gaps)
+    named, options = (
+        Named(passed.learning_rate, passed.schedule),
+        _options(config, plugins, newest(data.train), NO_PAST),
+    )
+    arms = follow(plugins.family, data, options, named, passed.steps, plan.rows["train"])
+    trial, model = arms.models["challenger"]
+    before = stores.models.get(passed.model)
+    rows = feed.rows(plan.contract, plan.holdout, gaps).labelled()
+    old = load_model(config, result.family, before).predict(rows.x)
+    doubt = _doubt(
+        HoldoutScores(y=rows.y, tick=rows.tick, champion=old, challenger=model.predict(rows.x)), result, config
+    )
+    found = replace(result, cost={**result.cost, "refit": arms.cost["control"]})
+    if doubt:
+        return replace(found, reason=_and(result.reason, f"the refit on all rows was dropped: {doubt}"))
+    made = _save(config, plugins, stores, plan, golden(config, feed, plan), trial, model, kept(before))
+    return replace(found, refit=made)
+
+
+def _doubt(scores: HoldoutScores, result: TuneResult, config: Config) -> str | None:
+    """Why a refit is not to serve: ``scores`` of the judged model and of the refit, on rows that only this has seen."""
+    sane, loss = sane_predictions(scores, result, config), loss_for(config.metric)
+    if sane.status != "PASS":
+        return sane.reason
+    old, new = loss.value(scores.y, scores.champion), loss.value(scores.y, scores.challenger)
+    if new > old * (1 + config.gates.margin):
+        return f"{config.metric.name} {new:.4g} on the holdout, which it has seen, against {old:.4g} before"
+    return None
+
+
+def _and(said: str, more: str) -> str:
+    return f"{said}; {more}" if said else more
+
+
 def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result: TuneResult) -> Judgement:
     """What a first model promises: its holdout loss, with nobody to compare it to."""
     rows = Feed(config, plugins.feeds, plan.as_of).rows(plan.contract, plan.holdout).labelled()
@@ -743,6 +803,12 @@ def _scorer(config: Config, stores: Stores, family: str) -> Callable[[Candidate 
         return load_model(config, family, stores.models.get(candidate.model)).predict(rows.x)
 
     return score
+
+
+def _champions(config: Config, stores: Stores, champion: Champion) -> tuple[FittedModel, FittedModel]:
+    """What serves, and what was judged: the same model, unless its recipe was fitted once more on all rows."""
+    files = stores.files(champion)
+    return load_model(config, champion.family, files), load_model(config, champion.family, judged(files))
 
 
 def load_model(config: Config, family: str, files: Files) -> FittedModel:

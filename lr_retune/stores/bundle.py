@@ -14,6 +14,7 @@ from lr_retune.errors import IntegrityError
 from lr_retune.records import Candidate, Champion, Column, Contract, Files, Plan, Span, TickLoss, TuneResult, canonical
 
 CONTRACT, META, GOLDEN, ENCODING = "contract.json", "meta.json", "golden.json", "encoding.py"
+JUDGED = "judged."  # before the names of the model that was judged, where its recipe was fitted once more to serve
 
 
 def pack(native: Files, contract: Contract, meta: Mapping[str, Any], golden: Mapping[str, Any]) -> dict[str, bytes]:
@@ -40,8 +41,21 @@ def pack(native: Files, contract: Contract, meta: Mapping[str, Any], golden: Map
 
 
 def native(files: Files) -> dict[str, bytes]:
-    """The family's own files."""
-    return {name: data for name, data in files.items() if name not in (CONTRACT, META, GOLDEN, ENCODING)}
+    """The family's own files, of the model that serves."""
+    ours = (CONTRACT, META, GOLDEN, ENCODING)
+    return {name: data for name, data in files.items() if name not in ours and not name.startswith(JUDGED)}
+
+
+def kept(judged: Files) -> dict[str, bytes]:
+    """A judged model's own files, as the folder of its refit keeps them."""
+    return {JUDGED + name: data for name, data in native(judged).items()}
+
+
+def judged(files: Files) -> dict[str, bytes]:
+    """The folder of the model that was judged, which never saw the holdout; the same one where it serves itself."""
+    found = {name.removeprefix(JUDGED): data for name, data in files.items() if name.startswith(JUDGED)}
+    rest = {name: data for name, data in files.items() if name in (CONTRACT, META, GOLDEN, ENCODING)}
+    return {**rest, **found} if found else dict(files)
 
 
 def unpack_meta(files: Files) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def params(record: Mapping[str, Any]) -> dict[str, str]:
         "strategy": _at(record, "result", "strategy"),
         "learning_rate": _at(record, "result", "challenger", "learning_rate"),
         "schedule": _at(record, "result", "challenger", "schedule"),
-        "steps": _at(record, "result", "challenger", "steps"),
+        "steps": _at(record, "next", "steps") or _at(record, "result", "challenger", "steps"),
         "champion_learning_rate": _at(record, "champion", "learning_rate"),
         "seed": record.get("seed"),
     }
@@ -58,7 +58,7 @@ def tags(record: Mapping[str, Any]) -> dict[str, str]:
     found = {
         OUTCOME: record.get("outcome"),
         "lr_retune.status": record.get("status"),
-        "lr_retune.digest": _at(record, "result", "challenger", "model"),
+        "lr_retune.digest": _at(record, "next", "model") or _at(record, "result", "challenger", "model"),
         "lr_retune.plan": _at(record, "plan", "digest"),
     }
     return {key: str(value) for key, value in found.items() if value is not None}

@@ -182,7 +182,7 @@ class _Subject:
         self.decision = decision if decision is not None else (self.move.decision if self.move else None)
         settled = stores.settlement(self.decision) if self.decision else None
         self.settlement: Entry | None = settled
-        self.digest: str | None = self.move.candidate if self.move else _challenger(settled)
+        self.digest: str | None = self.move.candidate if self.move else _offered(settled)
         self.known = self.move is not None or settled is not None
         head = stores.ledger.head(stores.name)
         self.is_champion = bool(head.head) and head.head == self.digest
@@ -191,9 +191,10 @@ class _Subject:
         self.away: str | None = None  # why the registry did not answer: it is asked once
 
 
-def _challenger(entry: Entry | None) -> str | None:
-    challenger = None if entry is None else entry.record["result"]["challenger"]
-    return None if challenger is None else challenger["model"]
+def _offered(entry: Entry | None) -> str | None:
+    """What a decision would promote; where nothing passed, the challenger that it judged."""
+    found = {} if entry is None else entry.record["next"] or entry.record["result"]["challenger"] or {}
+    return found.get("model")
 
 
 def _told(

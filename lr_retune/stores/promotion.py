@@ -365,12 +365,12 @@ class Stores:
             If no trial gave a model.
         """
         self.refuse_second_bootstrap()
-        if result.challenger is None:
+        if result.served is None:
             raise DataError("no trial gave a model", why="every fit failed", fix="see `lr-retune search`")
         head = self.ledger.head(self.name)
-        id = birth_key(self.name, result.challenger.model, head.epoch)
+        id = birth_key(self.name, result.served.model, head.epoch)
         champion = _champion(
-            self.name, result, result.challenger, judgement, plan, self.config.question, id, head.epoch + 1
+            self.name, result, result.served, judgement, plan, self.config.question, id, head.epoch + 1
         )
         decision = {"id": id, "action": "bootstrap", "reasons": []}
         body = {"status": BORN, "decision": decision, "plan": plan, "result": result, "judgement": judgement}
@@ -641,19 +641,19 @@ class Stores:
         return row.state in ("COMMITTED", "ABANDONED")
 
     def _unless_rolled_back(self, result: TuneResult, judgement: Judgement) -> Judgement:
-        if result.challenger is None or result.challenger.model not in self._chronicle.frozen:
+        if result.served is None or result.served.model not in self._chronicle.frozen:
             return judgement
         reason = "this very model was rolled back before and is frozen until `lr-retune lift`"
         verdict = Verdict("rolled_back", ROLLED_BACK, "FAIL", reason)
         return replace(judgement, verdicts=(*judgement.verdicts, verdict))
 
     def _settlement_body(self, seen: Report, plan: Plan, result: TuneResult, judgement: Judgement) -> dict[str, Any]:
-        status = judgement.status if result.challenger or judgement.status != "PASS" else "INCONCLUSIVE"
+        status = judgement.status if result.served or judgement.status != "PASS" else "INCONCLUSIVE"
         next_ = None
-        if status == "PASS" and result.challenger is not None:
+        if status == "PASS" and result.served is not None:
             epoch = seen.champion.epoch + 1
             next_ = _champion(
-                self.name, result, result.challenger, judgement, plan, self.config.question, seen.decision.id, epoch
+                self.name, result, result.served, judgement, plan, self.config.question, seen.decision.id, epoch
             )
         return {
             "model": self.name,

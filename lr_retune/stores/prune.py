@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lr_retune.stores.promotion import Stores
 
 FRESH = timedelta(days=1)  # a run writes its models some time before the ledger refers to them
-ARMS = ("challenger", "control", "fixed")
+ARMS = ("challenger", "control", "fixed", "refit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def waste(stores: Stores, shelf: Shelf, keep: timedelta, now: datetime) -> Waste
     idle = {digest for digest in stored if alone or digest in ours} - needed - others
     models = {digest: stored[digest].size for digest in stored if digest in idle}
     old = [v for v in shelved if v.digest in ours - needed - others and not v.aliased]
-    over = {_id(e) for e in settled if e.as_of < now - keep and _challenger(e) not in needed}
+    over = {_id(e) for e in settled if e.as_of < now - keep and _offered(e) not in needed}
     kept = {v.run_id for v in shelved if v not in old}
     runs = [r for r in shelf.shown(stores.name) if r.decision in over and r.run_id not in kept]
     return Waste(
@@ -152,12 +152,12 @@ def _awaits(entry: Entry, head: str, epoch: int) -> bool:
 
 def _models(entry: Entry) -> list[str]:
     result = entry.record["result"]
-    return [result[arm]["model"] for arm in ARMS if result[arm] is not None]
+    return [result[arm]["model"] for arm in ARMS if result.get(arm) is not None]
 
 
-def _challenger(entry: Entry) -> str | None:
-    challenger = entry.record["result"]["challenger"]
-    return None if challenger is None else str(challenger["model"])
+def _offered(entry: Entry) -> str | None:
+    found = entry.record["next"] or entry.record["result"]["challenger"]
+    return None if found is None else str(found["model"])
 
 
 def _id(entry: Entry) -> str:

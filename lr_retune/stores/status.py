@@ -210,6 +210,7 @@ def _judged(entry: Entry) -> list[str]:
     losses, result = entry.record["judgement"]["losses"], entry.record["result"]
     told = (entry.record["judgement"].get("origin") or {}).get("told")
     arms = [(role, result[role]) for role in ("challenger", "control", "fixed") if result[role] is not None]
+    again = result.get("refit")
     return [
         f"  judged: {entry.record['status']}",
         *([f"    champion    loss {_short(losses['champion'])}"] if "champion" in losses else []),
@@ -220,6 +221,7 @@ def _judged(entry: Entry) -> list[str]:
         ),
         *([f"  {told}"] if told else []),
         *(f"    {v['promise']}" for v in entry.record["judgement"]["verdicts"] if v.get("promise")),
+        *([f"    fitted once more on all rows, to serve: model {again['model'][:12]}"] if again else []),
     ]
 
 
