@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ci, console, daily, evidence, people
+from lr_retune import __version__, ab, ci, console, daily, evidence, people
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
@@ -361,6 +361,7 @@ def audit_verify(
 
 ci.register(app)
 daily.register(app)
+ab.register(app)
 evidence.register(app)
 people.register(app)
 
