@@ -31,7 +31,7 @@ COMMANDS = [
     "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept", "rejudge",
     "approve", "reject", "lift", "selfcheck",
 ]  # fmt: skip
-LATER = ["compare", "report"]
+LATER = ["report"]
 BORN, RETUNED = day(100), day(106)
 
 

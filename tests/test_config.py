@@ -118,7 +118,6 @@ def test_a_missing_key_names_the_table(tmp_path: Path) -> None:
         ("[gates]\nalpha = 0", "gates.alpha (line 13): Input should be greater than 0, got 0"),
         ("[policy]\nbudget = -1.0", "policy.budget"),
         ("[worth]\nretrain = -1\nloss_1pct_per_day = 2", "worth.retrain"),
-        ('[promote]\nrefit = "after_pass"', 'refit = "after_pass" is not available yet'),
     ],
 )
 def test_contradictions_name_the_key_to_change(tmp_path: Path, extra: str, told: str) -> None:
