@@ -59,6 +59,7 @@ def weak(config: Config) -> Config:
     )
 
 
+@pytest.mark.fault("E3")
 def test_a_loser_ends_with_conflict_is_judged_against_the_winner_and_repeats_without_another_conflict(
     path: Path,
 ) -> None:
