@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ab, ci, console, daily, evidence, people
+from lr_retune import __version__, ab, ci, console, daily, evidence, paper, people
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
@@ -364,6 +364,7 @@ daily.register(app)
 ab.register(app)
 evidence.register(app)
 people.register(app)
+paper.register(app)
 
 
 @app.command()

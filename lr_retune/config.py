@@ -459,6 +459,12 @@ class MLflow(Section):
     aliases: Aliases = Aliases()
 
 
+class Pages(Section):
+    """What a decision's page may show."""
+
+    raw_values: bool = False  # rows as they are; without, no page holds one
+
+
 class State(Section):
     """Where the ledger lives: the authority."""
 
@@ -494,6 +500,7 @@ class Config(Section):
     promote: Promote = Promote()
     mlflow: MLflow = MLflow()
     state: State = State()
+    report: Pages = Pages()
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -609,13 +616,18 @@ class Config(Section):
     @property
     def digest(self) -> str:
         """Content hash of what decides an answer: where things are stored is left out."""
-        return _hash(self.model_dump(mode="json", exclude={"mlflow", "state"}))
+        return _hash(self.model_dump(mode="json", exclude={"mlflow", "state", "report"}))
 
     @property
     def question(self) -> str:
         """Content hash of what a loss per tick means: metric, calendar, label."""
         content = self.model_dump(mode="json", include={"task", "metric", "schedule"})
         return _hash(content | {"label": self.label})
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What a comparison is held against, for whoever checks its arithmetic later."""
+        return {"metric": self.metric.name} | {n: getattr(self.gates, n) for n in ("margin", "floor", "alpha")}
 
     def place(self, value: str) -> str:
         """A path or URL with its secret resolved; one without a scheme is relative to the configuration."""

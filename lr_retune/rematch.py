@@ -10,6 +10,7 @@ from lr_retune.config import Config
 from lr_retune.errors import ConflictError
 from lr_retune.plugins import Plugins
 from lr_retune.records import Champion, Decision, Judgement, Plan, Reason, Report, TuneResult, content_digest
+from lr_retune.review import paged
 from lr_retune.stores.promotion import Stores
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def settled(
             stores.record(seen.facts, seen.decision)
             judgement = step(steps.judge, config, plugins, stores, plan, seen, result)
             continue
+        found = paged(config, stores, step, found)
         if lost is None or found.outcome == "promoted":
             return found
         raise ConflictError(lost.what, why=lost.why, fix=_told(found)) from lost

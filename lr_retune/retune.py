@@ -23,6 +23,7 @@ from lr_retune.records import (
     TuneResult,
 )
 from lr_retune.rematch import settled
+from lr_retune.review import paged, shown
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.fixable import ANSWERS, change, known
 from lr_retune.watch.policy import decide, probe_due
@@ -67,7 +68,8 @@ def watch(
     seen = Report("kept" if decision.action == "keep" else "held", facts, decision, champion)
     page = step(steps.drift_page, config, plugins, stores, seen, history)
     notes = step(stores.record, facts, decision, page)
-    return replace(seen, page=page, notes=tuple(notes))
+    seen = replace(seen, page=page, notes=tuple(notes))
+    return seen if decision.action in TRAINING_ACTIONS else paged(config, stores, step, seen)
 
 
 def retune(
@@ -128,7 +130,9 @@ def bootstrap(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugi
         If there is not enough history for the window.
     """
     stores.refuse_second_bootstrap()
-    return stores.bootstrap(*first_model(config, stores, as_of, plugins=plugins))
+    born = stores.bootstrap(*first_model(config, stores, as_of, plugins=plugins))
+    shown(config, stores, born.decision, as_of)
+    return born
 
 
 def search_only(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None) -> TuneResult:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
+from typing import Any
 
 import numpy as np
 
 from lr_retune.records import TickLoss, Trial, TrialState, iso, micros
-from lr_retune.report import svg
+from lr_retune.report import smooth, svg
 from lr_retune.report.svg import BLUE, BOTTOM, CENTRE, INK, LEFT, MIDDLE, ORANGE, RED, RIGHT, TOP, Axis
 
 _MARKS: dict[TrialState, tuple[str, str]] = {
@@ -23,7 +24,12 @@ _LABELS = 36  # pixels above the rate plot for the names of its two uprights
 
 
 # ── loss over rate ────────────────────────────────────────────────────────────────────────────────
-def rate_plot(trials: Sequence[Trial], chosen: float | None, control_rate: float | None = None) -> str:
+def rate_plot(
+    trials: Sequence[Trial],
+    chosen: float | None,
+    control_rate: float | None = None,
+    estimate: Mapping[str, Any] | None = None,
+) -> str:
     """Valid loss against learning rate (log axis), as one SVG element.
 
     Trials without a loss are marked on the upper edge by what became of them; losses far above the rest
@@ -37,18 +43,25 @@ def rate_plot(trials: Sequence[Trial], chosen: float | None, control_rate: float
         The challenger's rate, None if every trial failed.
     control_rate
         The champion's rate, None before there is a champion.
+    estimate
+        What the trials say together, in plain form: its curve then takes the place of a line from trial to trial.
     """
     shown = [t for t in trials if _positive(t.learning_rate)]
     ranked = [t for t in shown if t.state == "complete" and _finite(t.loss)]
     x = svg.axis([*(t.learning_rate for t in shown), *_known(chosen), *_known(control_rate)], LEFT, RIGHT, log=True)
     y = svg.axis(_near(sorted(_loss(t) for t in ranked)), BOTTOM, TOP + _LABELS)
     parts = svg.frame(x, y, "learning rate", "loss on valid")
+    lowest = min((_loss(t) for t in ranked if t.role == "candidate"), default=None)
+    curved = estimate is not None and lowest is not None and len(estimate["curve"]) > 1
+    if estimate is not None and lowest is not None:
+        parts += smooth.drawn(estimate, lowest, x, y, TOP + _LABELS)
     for rate in _known(control_rate):
         parts += _upright(x.at(rate), f"champion's rate {rate:.4g}", ORANGE, "2 3", row=0)
     for rate in _known(chosen):
         parts += _upright(x.at(rate), f"chosen {rate:.4g}", BLUE, "6 3", row=1)
     tried = sorted((t for t in ranked if t.role == "candidate"), key=lambda t: (t.learning_rate, t.number))
-    parts.append(svg.path([(x.at(t.learning_rate), y.at(_loss(t))) for t in tried], color=BLUE))
+    if not curved:
+        parts.append(svg.path([(x.at(t.learning_rate), y.at(_loss(t))) for t in tried], color=BLUE))
     parts += [_point(t, x, y, picked=t.learning_rate == chosen) for t in ranked]
     lost = [t for t in shown if t.state in _MARKS]
     parts += [_lost(t, x) for t in lost]

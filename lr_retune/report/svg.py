@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 624, 24, 252  # of the plot area, in pixels
 CENTRE, MIDDLE = (LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2
 # Mid tones: contrast of at least 4.2 : 1 with a white and with a dark page (#0d1117), so no style sheet is needed.
-INK, BLUE, ORANGE, RED = "#777777", "#3576e3", "#b8650a", "#dc3c3c"
+INK, BLUE, ORANGE, RED, GREEN = "#777777", "#3576e3", "#b8650a", "#dc3c3c", "#25855a"
 _LARGEST = 1.7e308
 
 
@@ -118,10 +118,10 @@ def frame(x: Axis, y: Axis, x_name: str, y_name: str, marks: Sequence[tuple[floa
     return parts
 
 
-def picture(name: str, parts: Iterable[str]) -> str:
+def picture(name: str, parts: Iterable[str], *, height: float = HEIGHT) -> str:
     """A whole SVG element, with its name for screen readers."""
     # MLflow's viewer shows nothing of a picture without a width and a height of its own.
-    size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
+    size = f'width="{WIDTH}" height="{height:g}" viewBox="0 0 {WIDTH} {height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{safe(name)}"'
     body = "\n".join(part for part in parts if part)
     return f'{head} font-family="system-ui, sans-serif">\n<title>{safe(name)}</title>\n{body}\n</svg>\n'

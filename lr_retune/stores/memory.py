@@ -67,6 +67,9 @@ class MemoryRegistry:
         self.runs[run] = {"name": name, "decision": decision, "outcome": record.get("outcome"), "trials": len(trials)}
         return run
 
+    def attach(self, _name: str, _run: str | None, _attachments: Mapping[str, bytes | str], /) -> None:
+        """Nobody looks."""
+
     def log_monitor(
         self,
         name: str,

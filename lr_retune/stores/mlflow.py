@@ -217,6 +217,14 @@ class MLflowRegistry:
             self._batch(run.info.run_id, {}, metrics[-1000:], {LAST: iso(fresh[-1].end)})
             return len(fresh)
 
+    def attach(self, name: str, run: str | None, attachments: Mapping[str, bytes | str], /) -> None:
+        """Put pages beside a run; without one, under ``decisions`` of the model's monitor run."""
+        with self._told():
+            if run is not None:
+                self._attach(run, attachments)
+            else:
+                self._attach(self._monitor(name).info.run_id, attachments, "decisions")
+
     def sweep(self, name: str, final: Callable[[str], bool], /) -> list[str]:
         """Mark runs KILLED that a crash left running, where the ledger knows the decision as final."""
         with self._told():
@@ -417,12 +425,12 @@ class MLflowRegistry:
         middle = (micros(tick.start) + micros(tick.end)) // 2
         return middle // length, micros(tick.end) // 1000
 
-    def _attach(self, run_id: str, attachments: Mapping[str, bytes | str]) -> None:
+    def _attach(self, run_id: str, attachments: Mapping[str, bytes | str], place: str | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="lr-retune-") as folder:
             for name, content in sorted(attachments.items()):
                 data = content.encode() if isinstance(content, str) else content
                 (Path(folder) / _safe(name)).write_bytes(data)
-            self._client.log_artifacts(run_id, folder)
+            self._client.log_artifacts(run_id, folder, place)
 
     def _tagged(self, name: str, decision: str) -> list[Any]:
         query = f"name = '{_safe(name)}' and tags.`{DECISION}` = '{_safe(decision)}'"

@@ -41,6 +41,9 @@ class Board(Registry, Protocol):
     ) -> str:
         """Show one settled decision and return its run."""
 
+    def attach(self, name: str, run: str | None, attachments: Mapping[str, bytes | str], /) -> None:
+        """Put pages beside a run, or beside the production history where a decision has no run."""
+
     def log_monitor(
         self,
         name: str,

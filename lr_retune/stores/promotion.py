@@ -250,6 +250,16 @@ class Stores:
         found = self._chronicle.settlement_of(decision)
         return None if found is None or found.status == BORN else self._entry(found)
 
+    def settled(self, decision: str) -> Entry | None:
+        """The ledger's entry on whoever a decision judged, a first champion among them."""
+        found = self._chronicle.settlement_of(decision)
+        return None if found is None else self._entry(found)
+
+    def run_of(self, decision: str) -> str | None:
+        """The registry's run that shows a judged challenger."""
+        found = self._chronicle.settlement_of(decision)
+        return None if found is None else self.ledger.projected(self.name).get(found.key, ("", None))[1]
+
     def winners(self, beaten: Champion, plan: Plan) -> list[Champion]:
         """Champions after ``beaten``, oldest first; without those that know later rows than ``plan``."""
         later = [self.numbered(move) for move in self._chronicle.moves if move.champion.epoch > beaten.epoch]
@@ -669,6 +679,7 @@ class Stores:
             "champion": seen.champion,
             "next": next_,
             "author": seen.author,
+            "rules": self.config.rules,
             "waits": self._waits(status, seen.facts.as_of),
         }
 

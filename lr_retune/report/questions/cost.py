@@ -1,0 +1,66 @@
+"""What it cost: counted work, the same on every machine, and what serving costs now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lr_retune.report.blocks import Block, Case, Section, Table, amount, cells, several, short, table
+
+NAMES = {
+    "search": "candidates of the search",
+    "control": "the champion's rate on fresh data",
+    "fixed": "the family's default rate",
+    "repeats": "repeats by other seeds",
+    "attribution": "attribution",
+}
+
+
+def section(case: Case) -> Section:
+    """Fits, steps, rows times steps."""
+    return Section("cost", "What did it cost?", _answer(case), tuple(_blocks(case)))
+
+
+def _total(case: Case) -> dict[str, int]:
+    columns = list((case.result or {}).get("cost", {}).values())
+    return {name: sum(c[name] for c in columns) for name in ("fits", "steps", "row_steps")}
+
+
+def _answer(case: Case) -> str:
+    probe = (case.facts or {}).get("probe")
+    if case.result is None:
+        if probe:
+            return f"A probe of {several(probe['cost']['fits'], 'small fit')}, {probe['cost']['steps']:,} steps in all."
+        return "One look at the data; nothing was trained."
+    all_ = _total(case)
+    return f"{several(all_['fits'], 'fit')}, {all_['steps']:,} {case.result['step_unit']} in all.{_served(case)}"
+
+
+def _served(case: Case) -> str:
+    won, before = (case.result or {}).get("challenger"), case.before or {}
+    if won is None or not before.get("steps"):
+        return ""
+    unit = (case.result or {})["step_unit"]
+    return f" The challenger serves {won['steps']:,} {unit}, the champion {before['steps']:,}."
+
+
+def _blocks(case: Case) -> Iterator[Block]:
+    if case.result is None:
+        return
+    unit, all_ = case.result["step_unit"], _total(case)
+    rows: list[tuple[Any, ...]] = [
+        (NAMES.get(name, name), amount(c["fits"]), amount(c["steps"]), amount(c["row_steps"]))
+        for name, c in sorted(case.result["cost"].items())
+        if c["fits"] or c["steps"]
+    ]
+    rows.append(("all", amount(all_["fits"]), amount(all_["steps"]), amount(all_["row_steps"])))
+    yield table("Counted work of training", ("for", "fits", unit, f"rows × {unit}"), rows, id="cost")
+    yield _serving(case, unit)
+
+
+def _serving(case: Case, unit: str) -> Table:
+    result = case.result or {}
+    arms = [(name, result[name]) for name in ("challenger", "control", "fixed") if result.get(name)]
+    rows = [cells("champion", amount((case.before or {}).get("steps")), "–")] if case.before else []
+    rows += [cells(name, amount(arm["steps"]), f"{short(arm['size'] / 1000, 4)} kB") for name, arm in arms]
+    return table("Work of serving one row", ("model", unit, "size of its file"), rows, pairs=True)

@@ -1,0 +1,74 @@
+"""How to repeat a decision, how to undo it, and what proves that it is the one that was made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from lr_retune.report.blocks import Block, Case, Cell, Commands, Section, cells, day, table
+
+
+def section(case: Case) -> Section:
+    """Commands, digests, environment."""
+    return Section("undo", "How do I undo it, or repeat it?", _answer(case), tuple(_blocks(case)))
+
+
+def _answer(case: Case) -> str:
+    if case.outcome == "promoted" and case.before is None:
+        return "It is the first champion: there is nothing to go back to."
+    if case.outcome in ("promoted", "rolled_back"):
+        return f"One command puts version {case.before['version']} back." if case.before else ""
+    if case.outcome == "awaiting_approval":
+        return "Nothing has changed yet: approve it or reject it."
+    return "Production was not changed, so there is nothing to undo."
+
+
+def commands(case: Case) -> tuple[tuple[str, str], ...]:
+    """(command, what it does), to be run in the folder of retune.toml."""
+    id = case.decision["id"]
+    return (*_undo(case, id), *_next(case, id), *_again(case), (f"lr-retune explain {id}", "the ledger's own record"))
+
+
+def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
+    back = None if case.before is None else case.before.get("version")
+    if case.outcome in ("promoted", "rolled_back") and back is not None:
+        undone = f'lr-retune rollback --to {shlex.quote(str(back))} --reason "…"'
+        yield undone, f"undo: version {back} is champion again, after its files and golden predictions were verified"
+    if case.outcome == "awaiting_approval":
+        yield f'lr-retune approve {id} --reason "…"', "promote the challenger"
+        yield f'lr-retune reject {id} --reason "…"', "keep the champion"
+
+
+def _next(case: Case, id: str) -> Iterator[tuple[str, str]]:
+    if case.decision["action"] == "fix_feed":
+        yield "lr-retune contract diff", "what the feed holds against its contract, after it was mended"
+        yield 'lr-retune contract accept --reason "…"', "or accept the feed as it is now"
+    if case.outcome == "held" and case.settled is not None and case.settled["status"] == "PASS":
+        yield f"lr-retune promote {id}", "promote the challenger that passed"
+
+
+def _again(case: Case) -> Iterator[tuple[str, str]]:
+    command = "bootstrap" if case.facts is None else "run"
+    yield f"lr-retune {command} --as-of {case.as_of}", "repeat: the same rows and configuration give the same decision"
+    yield "lr-retune audit verify", "prove that the ledger is what was written"
+
+
+def _blocks(case: Case) -> Iterator[Block]:
+    yield Commands(commands(case))
+    rows = [cells("decision", Cell(case.decision["id"], code=True)), cells("as of", case.as_of)]
+    settled = case.settled or {}
+    digests = {
+        "champion before": (case.before or {}).get("model"),
+        "challenger": ((case.result or {}).get("challenger") or {}).get("model"),
+        "rows of all spans": (settled.get("plan") or {}).get("digest"),
+        "configuration": settled.get("config"),
+    }
+    rows += [cells(name, Cell(digest, code=True)) for name, digest in digests.items() if digest]
+    if "seed" in settled:
+        rows.append(cells("seed", settled["seed"]))
+    rows += [cells(f"version of {name}", text) for name, text in sorted((settled.get("environment") or {}).items())]
+    rows += [cells(f"ledger row {e['row']}, {e['kind']}", Cell(e["digest"], code=True)) for e in case.chain]
+    if case.move is not None:
+        who = f", by {case.move['actor']}" if case.move.get("actor") else ""
+        rows.append(cells("champion changed", f"{case.move['kind']} as of {day(case.move['as_of'])}{who}"))
+    yield table("What it was made from", ("what", "value"), rows, id="identity", pairs=True)
