@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.postgres import cluster
 from tests.rig.kills import Rig, apart, drawn
 from tests.rig.operations import OPERATIONS
-from tests.rig.rounds import PROMOTERS, rounds
+from tests.rig.rounds import LIFE, PROMOTERS, rounds
 
 MODES = ("before", "after", "lost", "torn")
 
@@ -61,14 +61,20 @@ def _walk(count: int, chance: int) -> int:
 
 
 def _compete(folder: Path, store: str, url: str, count: int) -> int:
-    told, wrong = rounds(folder, url, count)
-    won = sum(each.outcome == "promoted" for each in told)
-    lost = sum(each.outcome == "conflict" for each in told)
-    _say(f"{store}: {count} rounds of {PROMOTERS} promoters: {won} won, {lost} were told of a conflict")
-    for line in wrong:
-        _say(f"  {line}")
-    _say(f"{len(wrong)} lost, {_cpu():.0f} CPU seconds")
-    return 1 if wrong else 0
+    won, lost, bad = 0, 0, 0
+    for number, start in enumerate(range(0, count, LIFE)):
+        place = folder / str(number)
+        place.mkdir()
+        told, wrong = rounds(place, url, min(LIFE, count - start), name=f"model{number}")
+        won += sum(each.outcome == "promoted" for each in told)
+        lost += sum(each.outcome == "conflict" for each in told)
+        bad += len(wrong)
+        for line in wrong:
+            _say(f"  {line}")
+        done = min(count, start + LIFE)
+        _say(f"{store}: {done} rounds of {PROMOTERS} promoters: {won} won, {lost} were told of a conflict, {bad} lost")
+    _say(f"{bad} lost, {_cpu():.0f} CPU seconds")
+    return 1 if bad else 0
 
 
 def _kill(rig: Rig, name: str, share: float, seed: int, *, same: bool) -> int:

@@ -11,6 +11,9 @@ from multiprocessing.managers import BaseManager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from lr_retune.config import Config
 from lr_retune.errors import ConflictError, RetuneError
 from lr_retune.stores.ledger import Ledger
 from lr_retune.stores.memory import MemoryRegistry
@@ -19,6 +22,7 @@ from lr_retune.stores.promotion import Stores
 from tests import store_rig as made
 
 PROMOTERS = 8
+LIFE = 100  # rounds of one model: the next ones are another model's, in the same ledger
 PATIENCE = 120  # seconds that a promoter waits for the others before it gives up
 
 
@@ -64,23 +68,26 @@ class Told:
     beaten: str  # digest of the champion it was judged against
 
 
-def rounds(folder: Path, url: str, count: int, promoters: int = PROMOTERS) -> tuple[list[Told], list[str]]:
-    """What every promoter was told, and every contradiction between that and what is stored."""
+def rounds(
+    folder: Path, url: str, count: int, promoters: int = PROMOTERS, *, name: str = "fraud"
+) -> tuple[list[Told], list[str]]:
+    """What every promoter of a new model was told, and every contradiction between that and what is stored."""
     fork = multiprocessing.get_context("fork")
+    config = made.config(folder, name=name)
     with Manager(ctx=fork) as manager:
         far = Far(manager.Shared())  # type: ignore[attr-defined]
-        first = _open(folder, url, far)
+        first = _open(config, url, far)
         made.born(first)
         first.ledger._reads.dispose()  # no connection crosses a fork
         barrier = fork.Barrier(promoters)
-        words = (folder, url, far, barrier, count)
+        words = (config, url, far, barrier, count)
         workers = [fork.Process(target=_promote, args=(*words, number)) for number in range(promoters)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         told = sorted(_read(folder, promoters), key=lambda each: (each.round, each.promoter))
-        return told, list(contradictions(_open(folder, url, far), told, count, promoters))
+        return told, list(contradictions(_open(config, url, far), told, count, promoters))
 
 
 def contradictions(stores: Stores, told: Sequence[Told], count: int, promoters: int) -> Iterator[str]:
@@ -110,13 +117,17 @@ def contradictions(stores: Stores, told: Sequence[Told], count: int, promoters: 
     )
 
 
-def _open(folder: Path, url: str, far: Far) -> Stores:
-    return Stores(Ledger(url, busy=60), far, FileModels(folder / "models"), made.config(folder))  # type: ignore[arg-type]
+def _open(config: Config, url: str, far: Far) -> Stores:
+    """With connections that stay: signing in to PostgreSQL anew would take most of a round."""
+    ledger = Ledger(url, busy=60)
+    pooled = sa.create_engine(ledger.url, hide_parameters=True) if not url.startswith("sqlite") else ledger._reads
+    ledger._reads, ledger._writes = pooled, pooled.execution_options(writes=True)
+    return Stores(ledger, far, FileModels(config.root / "models"), config)  # type: ignore[arg-type]
 
 
-def _promote(folder: Path, url: str, far: Far, barrier: Any, count: int, number: int) -> None:
-    stores = _open(folder, url, far)
-    with (folder / f"told-{number}.jsonl").open("w", encoding="utf-8") as file:
+def _promote(config: Config, url: str, far: Far, barrier: Any, count: int, number: int) -> None:
+    stores = _open(config, url, far)
+    with (config.root / f"told-{number}.jsonl").open("w", encoding="utf-8") as file:
         for round_ in range(count):
             as_of = made.BORN + (round_ + 1) * made.DAY + number * made.DAY / 24
             champion = stores.champion(as_of)
