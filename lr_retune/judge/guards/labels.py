@@ -140,7 +140,7 @@ def tally(x: np.ndarray, columns: Sequence[Column], y: np.ndarray, tick: np.ndar
     rows: list[np.ndarray] = []
     hits: list[np.ndarray] = []
     for i, column in enumerate(columns):
-        for name, level in _levels(x[:, i], column, old):
+        for name, level in levels(x[:, i], column, old):
             if not _told(level, old, positive):
                 continue
             names.append(name)
@@ -165,7 +165,8 @@ def _told(level: np.ndarray, old: np.ndarray, positive: np.ndarray) -> bool:
     return bool(enough and (level & old & positive).sum() >= LEAST_POSITIVES and not level.all())
 
 
-def _levels(values: np.ndarray, column: Column, old: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def levels(values: np.ndarray, column: Column, old: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and mask of the rows of each level of one column, ``(n,)``; rows of the mask ``old`` cut numbers."""
     known = np.isfinite(values)
     if column.kind == "category":
         for code in np.unique(values[known]):

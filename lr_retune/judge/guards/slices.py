@@ -63,7 +63,7 @@ def slice_states(scores: HoldoutScores, config: Config) -> dict[str, tuple[State
     """Slice (``column=level``) → state and relative gain; a slice that is too thin has no gain (NaN)."""
     loss, named = loss_for(config.metric), dict(_rows_of(scores))
     filled = {name: rows for name, rows in named.items() if _filled(scores, rows, config)}
-    harmed = _harmed(scores, list(filled.values()), loss)
+    harmed = harmed_of(scores, list(filled.values()), loss)
     found: dict[str, tuple[State, float]] = dict.fromkeys(named, ("UNKNOWN", math.nan))
     for (name, rows), harm in zip(filled.items(), harmed, strict=True):
         seen = _compared(scores, rows, loss, config.gates.alpha)
@@ -94,7 +94,7 @@ def _filled(scores: HoldoutScores, rows: np.ndarray, config: Config) -> bool:
     return enough and (config.task != "binary" or min((y > 0.5).sum(), (y <= 0.5).sum()) >= LEAST_POSITIVES)
 
 
-def _harmed(scores: HoldoutScores, of: list[np.ndarray], loss: Loss) -> list[bool]:
+def harmed_of(scores: HoldoutScores, of: list[np.ndarray], loss: Loss) -> list[bool]:
     """Which slices are worse, significantly over all of them together and by more than 2 %.
 
     Mean losses: max-t by joint sign flips of ticks (Westfall & Young 1993; Romano & Wolf 2005), which keeps the

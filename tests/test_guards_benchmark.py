@@ -1,0 +1,39 @@
+"""The benchmark of the guards flips what it says, and its parts run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.benchmarks.judge import label_rates, slices
+from tests.benchmarks.judge.poison import FIRST, OLD, Replay, asked, made, upper
+
+
+def test_flips_hit_one_level_and_are_the_share_that_is_told() -> None:
+    stream = made(0, rows=100)
+    replay = Replay(stream, 0)
+    found = replay.flipped(0.01)
+    assert found is not None
+    y, part = found
+    changed = y != stream.y
+    assert changed[replay.train].sum() == round(0.01 * replay.train.sum())
+    assert not changed[(stream.tick < OLD) | replay.gold].any()
+    assert changed[stream.tick >= OLD + FIRST].any()
+    assert 0 < part <= 1
+    assert replay.flipped(0.5) is None  # no level holds so many positives
+    assert asked(replay.scores(stream.y, replay.after))[:2] == (False, False)
+
+
+def test_slices_without_harm_are_seldom_blocked_and_large_harm_always_is() -> None:
+    assert slices.blocked(20, ticks=14, sd=0.15, harm=0.0) <= 2
+    assert slices.blocked(5, ticks=14, sd=0.05, harm=0.2) == 5
+
+
+def test_label_rates_are_measured_on_earlier_and_new_ticks() -> None:
+    assert label_rates.table(quick=True).splitlines()[1].split()[:4] == ["synthetic", "84", "+", "7"]
+
+
+def test_a_limit_of_a_share_is_the_exact_one() -> None:
+    assert upper(0, 59) == pytest.approx(1 - 0.05 ** (1 / 59))
+    assert upper(3, 3) == 1.0
+    assert np.diff([upper(k, 50) for k in range(10)]).min() > 0
