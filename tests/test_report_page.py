@@ -265,3 +265,19 @@ def test_a_page_that_cannot_be_written_stops_no_run(home: Path, cli: Any) -> Non
     found = cli("watch", "--as-of", day(112).isoformat())
     assert found.code == 0
     assert "has no page" in found.err
+
+
+# ── a model's life ────────────────────────────────────────────────────────────────────────────────
+def test_a_timeline_tells_every_champion_and_adds_up_what_each_part_brought(home: Path, cli: Any) -> None:
+    answer = cli("report", "--model", "demo", "--out", home / "life.html", "--json").json
+    page = Path(answer["path"]).read_bytes()
+    seen = Read(page)
+    assert len(page) < LARGEST
+    assert [row[0][0] for row in seen.tables["rates"][1:]] == [day(100).date().isoformat(), day(106).date().isoformat()]
+    promoted = [e for e in seen.island["events"] if e["outcome"] == "promoted" and e["data"] is not None]
+    shown = sum(row[2][1] for row in seen.tables["gains"][1:])
+    assert shown == pytest.approx(sum(e["data"] for e in promoted))
+    assert seen.tables["work"][-1][3][1] == sum(e["steps"] for e in seen.island["events"])
+    assert cli("report", "--model", "another").code == 2
+    again = cli("report", "--model", "demo", "--out", home / "again.html").code
+    assert (again, (home / "again.html").read_bytes()) == (0, page)

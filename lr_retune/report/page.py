@@ -18,11 +18,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lr_retune.records import plain
+from lr_retune.report import timeline
 from lr_retune.report.blocks import Block, Case, Commands, Figure, Note, Section, Table, day, table
 from lr_retune.report.headline import headline
 from lr_retune.report.island import island
 from lr_retune.report.questions import answered
 from lr_retune.report.svg import BLUE, GREEN, INK, ORANGE, RED
+from lr_retune.report.timeline import Life
 
 _PLACE = Path(__file__).with_name("templates")
 _THEMED = {INK: "ink", BLUE: "blue", ORANGE: "orange", RED: "red", GREEN: "green"}  # colours of pictures → of the page
@@ -42,6 +44,14 @@ def decision_page(case: Case) -> bytes:
         day=day(case.as_of),
         island=island(case),
     )
+
+
+def timeline_page(life: Life) -> bytes:
+    """The page of a model's life; the same life gives the same bytes."""
+    ends = [day(event.as_of) for event in life.events] or [""]
+    title = f"{life.model}: timeline"
+    told = {"life": life, "since": ends[0], "until": ends[-1], "sections": timeline.sections(life)}
+    return rendered("timeline.html", title=title, island=timeline.figures(life), **told)
 
 
 def _raw(case: Case) -> list[Section]:
