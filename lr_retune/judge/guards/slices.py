@@ -106,9 +106,9 @@ def harmed_of(scores: HoldoutScores, of: list[np.ndarray], loss: Loss) -> list[b
         found = [_compared(scores, m, loss, LEVEL / len(of)) for m in of]
         return [bool(f.high < 0 and f.effect < HARMED) for f in found]
     d, w, base = _tick_differences(scores, of, loss)
-    t, seed = _t(d, w), int(content_digest([d, w])[:8], 16)
+    seed = int(content_digest([d, w])[:8], 16)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(FLIPS, d.shape[1]))
-    lowest = np.array([_t(s * d, w).min() for s in signs])
+    t, lowest = _t(d, w, np.ones((1, d.shape[1])))[:, 0], _t(d, w, signs).min(axis=0)
     p = (1 + (lowest[:, None] <= t[None, :]).sum(axis=0)) / (FLIPS + 1)
     return [bool(x) for x in (p <= LEVEL) & ((d * w).sum(axis=1) < HARMED * base)]
 
@@ -127,9 +127,14 @@ def _tick_differences(
     return d, rows / rows.sum(axis=1, keepdims=True), np.array([old[m].mean() for m in of])
 
 
-def _t(d: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Weighted t of each slice over its ticks, CR2 as in `lr_retune.judge.paired`; 0 without spread."""
-    mean = (w * d).sum(axis=1)
+def _t(d: np.ndarray, w: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Weighted t of each slice over its ticks under each row of signs, ``(slices, flips)``; 0 where nothing differs.
+
+    CR2 as in `lr_retune.judge.paired`, with the square written out so that all flips are three products of matrices.
+    """
     share = np.divide(w**2, 1 - w, out=np.zeros_like(w), where=w < 1)
-    se = np.sqrt((share * (d - mean[:, None]) ** 2).sum(axis=1))
+    mean = (w * d) @ signs.T
+    own, total = (share * d**2).sum(axis=1)[:, None], share.sum(axis=1)[:, None]
+    spread = own - 2 * mean * ((share * d) @ signs.T) + mean**2 * total
+    se = np.sqrt(np.maximum(spread, 1e-18 * own))  # rounding is no spread
     return np.asarray(np.divide(mean, se, out=np.zeros_like(mean), where=se > 0))
