@@ -13,7 +13,7 @@ from scipy import stats
 
 from lr_retune.config import load_config
 from lr_retune.errors import DataError
-from lr_retune.judge.equals import Meeting, false_passes, limits, truths
+from lr_retune.judge.equals import Counted, Meeting, false_passes, limits, truths
 from lr_retune.retune import bootstrap
 from lr_retune.selfcheck import lines, selfcheck
 from lr_retune.stores.promotion import Stores
@@ -29,22 +29,31 @@ def met(effects: np.ndarray, width: float) -> list[list[Meeting]]:
 def test_bounds_that_are_right_by_construction_are_measured_as_right_whatever_twins_differ_by_for_good() -> None:
     rng = np.random.default_rng(0)
     noise, lasting = rng.normal(size=(400, 20)), rng.normal(size=(400, 1))
-    hits, trials, stopped = false_passes(met(noise + 5 * lasting, stats.norm.ppf(0.95)))
-    assert (trials, stopped) == (8000, 0)
-    assert hits / trials == pytest.approx(0.05, abs=0.012)
+    found = false_passes(met(noise + 5 * lasting, stats.norm.ppf(0.95)))
+    assert (found.trials, found.stopped) == (8000, 0)
+    assert found.hits / found.trials == pytest.approx(0.05, abs=0.012)
+    assert found.worth > 2000
 
 
 def test_bounds_that_are_too_narrow_are_found_out() -> None:
     noise = np.random.default_rng(0).normal(size=(12, 20))
-    hits, trials, _ = false_passes(met(noise, 0.5))
-    assert limits(hits, trials)[0] > 0.15
+    found = false_passes(met(noise, 0.5))
+    assert limits(found.hits / found.trials * found.worth, found.worth)[0] > 0.1
+
+
+def test_pairs_that_err_in_the_same_windows_count_as_one_and_widen_the_limits() -> None:
+    one = np.random.default_rng(1).normal(size=(1, 30))
+    apart, alike = np.random.default_rng(2).normal(size=(8, 30)), np.repeat(one, 8, axis=0)
+    same, other = false_passes(met(alike, 1.0)), false_passes(met(apart, 1.0))
+    assert same.worth == pytest.approx(30, rel=0.1)
+    assert other.worth > 3 * same.worth
 
 
 def test_what_guards_stop_is_no_pass_and_is_counted() -> None:
     never = [
         [Meeting(1.0, 0.9, "LRR210"), Meeting(-1.0, -1.1, "LRR210"), Meeting(float("nan"), float("nan"), "LRR216")]
     ]
-    assert false_passes(never) == (0, 3, 3)
+    assert false_passes(never) == Counted(0, 3, 3, 3.0)
 
 
 @given(st.integers(2, 12), st.integers(3, 30), st.floats(-5, 5))

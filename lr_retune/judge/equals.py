@@ -54,18 +54,38 @@ def truths(effects: np.ndarray) -> np.ndarray:
     return found
 
 
-def false_passes(meetings: Sequence[Sequence[Meeting]]) -> tuple[int, int, int]:
-    """Wrongly called better, compared, and of these stopped by guards; pairs by windows."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Comparisons of equal models and what became of them."""
+
+    hits: int  # wrongly called better
+    trials: int
+    stopped: int  # by guards: no PASS
+    worth: float  # as many independent comparisons would say as much
+
+
+def false_passes(meetings: Sequence[Sequence[Meeting]]) -> Counted:
+    """Pairs by windows; the two directions of a pair follow one another."""
     effects = np.array([[m.effect for m in pair] for pair in meetings])
     lows = np.array([[m.low for m in pair] for pair in meetings])
     answered = np.array([[m.answered for m in pair] for pair in meetings])
     with np.errstate(invalid="ignore"):
         wrong = answered & (lows > truths(effects))
-    return int(wrong.sum()), int(answered.size), int((~answered).sum())
+    return Counted(int(wrong.sum()), int(answered.size), int((~answered).sum()), _worth(wrong))
 
 
-def limits(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact confidence limits of a share: Clopper & Pearson 1934.
+def _worth(wrong: np.ndarray) -> float:
+    """Comparisons over the design effect of windows, or of pairs where that is larger: Kish 1965, chapter 5."""
+    share = float(wrong.mean())
+    alone = share * (1.0 - share) / wrong.size
+    by_pair = wrong.reshape(len(wrong) // 2, -1) if len(wrong) % 2 == 0 else wrong
+    groups = [each for each in (wrong.mean(axis=0), by_pair.mean(axis=1)) if len(each) > 1]
+    found = max((float(each.var(ddof=1)) / len(each) for each in groups), default=0.0)
+    return wrong.size / max(1.0, found / alone) if alone > 0 else float(wrong.size)
+
+
+def limits(hits: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """Exact confidence limits of a share: Clopper & Pearson 1934; of parts of a comparison, too.
 
     >>> [round(end, 3) for end in limits(0, 100)]
     [0.0, 0.036]
