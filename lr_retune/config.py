@@ -32,6 +32,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lr_retune.errors import ConfigError
+from lr_retune.masks import remember
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 ENV_PREFIX = "LR_RETUNE__"
@@ -311,7 +312,7 @@ class Search(Section):
     patience: int | None = Field(default=None, ge=1)  # steps; None: the family's, 50 rounds or 5 epochs
     budget: SearchBudget = SearchBudget()
     jobs: int = Field(default=1, ge=1)  # trials at a time, where a strategy knows its rates beforehand
-    dask: str | None = Field(
+    dask: Annotated[str, BeforeValidator(_secret)] | None = Field(
         default=None, pattern=r"^(env:|file:|[a-z]+://).+"
     )  # address of a scheduler whose workers train them instead
 
@@ -644,13 +645,20 @@ class Config(Section):
 
 
 def resolve_secret(value: str, root: Path) -> str:
-    """``env:NAME`` and ``file:PATH`` to what they hold; anything else as it is.
+    """``env:NAME`` and ``file:PATH`` to what they hold, which is then never shown; anything else as it is.
 
     Raises
     ------
     ConfigError
         If the variable is not set or the file cannot be read.
     """
+    found = _resolved(value, root)
+    if found != value:
+        remember(found)
+    return found
+
+
+def _resolved(value: str, root: Path) -> str:
     kind, _, rest = value.partition(":")
     if kind == "env":
         if not (found := os.environ.get(rest)):

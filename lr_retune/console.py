@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from lr_retune.errors import ConfigError, DependencyError, RetuneError
+from lr_retune.masks import masking
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -36,7 +38,9 @@ def main(app: typer.Typer) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    sys.exit(_ended(app))
+    with masking(sys.stdout, sys.stderr):
+        code = _ended(app)
+    sys.exit(code)
 
 
 def _ended(app: typer.Typer) -> int:
@@ -111,7 +115,7 @@ def _named(error: Exception) -> RetuneError:
         path = context.command_path if context is not None else "lr-retune"
         return ConfigError(error.format_message(), fix=f"see `{path} --help`")
     if os.environ.get("LR_RETUNE_DEBUG"):
-        raise error
+        traceback.print_exception(error)
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         return DependencyError(f"cannot read or write{where}", why=error.strerror or str(error), fix="mend it")
