@@ -161,6 +161,8 @@ def _repeated_ids(seen: Seen) -> Iterator[Fault]:
     if name is None or name not in seen.every.column_names or kind_of(seen.schema[name]) is None:
         return
     known = pc.drop_null(seen.every.column(name))
+    if not len(known):  # Arrow counts nothing in a column without a type
+        return
     repeats = len(known) - pc.count_distinct(known).as_py()
     if repeats:
         what = f"{repeats:,} of {len(known):,} rows repeat an id"
