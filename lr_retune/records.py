@@ -614,6 +614,7 @@ class HoldoutScores:
     fixed: np.ndarray | None = None
     arms: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)  # other seeds; old_rows
     entity: np.ndarray | None = None  # (n,) int64: whom a row is about, where [data] entity names them
+    suspects: Mapping[str, np.ndarray] = field(default_factory=dict)  # columns that may: (n,), where nobody was named
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → (n,) text: level of each row
     golden: HoldoutScores | None = None  # rows that a person vouches for; their tick says nothing
     history: LabelHistory | None = None

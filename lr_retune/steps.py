@@ -22,6 +22,7 @@ from lr_retune.data.plan import freeze, spans
 from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError, DependencyError, RetuneError
 from lr_retune.guarded import guarded, vouched
+from lr_retune.judge import limits
 from lr_retune.judge.gates import sane_predictions
 from lr_retune.judge.judgement import judge_scores, tick_values
 from lr_retune.judge.looks import at_level, look_at, told
@@ -685,6 +686,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         fixed=score(result.fixed, ours) if result.fixed else None,
         arms={name: tuple(score(fit, ours) for fit in fits) for name, fits in _further(result).items()},
         entity=entity,
+        suspects=_suspects(plan.contract, ours) if entity is None else {},
     )
     scores = guarded(scores, feed, plan, champion, files, known, gaps)
     scores = replace(scores, golden=vouched(feed, plan, champion, model.predict, partial(score, result.challenger)))
@@ -710,6 +712,13 @@ def _further(result: TuneResult) -> dict[str, tuple[Candidate, ...]]:
     told = {"control": result.repeats.get("control", ())} if result.same_rate else result.apart
     found = {name: fits for name, fits in told.items() if fits}
     return found if result.old_rows is None else {**found, "old_rows": (result.old_rows,)}
+
+
+def _suspects(contract: Contract, rows: Rows) -> dict[str, np.ndarray]:
+    """Category columns of many levels of which one holds a large part of the rows: customers, perhaps."""
+    found = {contract.names[i]: rows.x[:, i] for i in contract.categorical}
+    coded = {name: np.where(np.isnan(codes), -1, codes).astype(np.int64) for name, codes in found.items()}
+    return {name: codes for name, codes in coded.items() if limits.dominated(codes)}
 
 
 def _demand_same_rows(ours: Rows, theirs: Rows, entity: np.ndarray | None) -> None:

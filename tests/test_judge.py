@@ -17,6 +17,7 @@ from lr_retune.config import Config, Metric, parse_config
 from lr_retune.judge.gates import RULES, paired_loss, sane_predictions
 from lr_retune.judge.judgement import judge_scores
 from lr_retune.judge.legs import LEGS, StudentT, bootstrap_t, cr2_t, ewc_t
+from lr_retune.judge.limits import dominated
 from lr_retune.judge.outlook import detectable
 from lr_retune.judge.paired import Comparison, Contrast, paired
 from lr_retune.metrics import loss_for
@@ -304,6 +305,21 @@ def test_an_alpha_that_fine_needs_fourteen_ticks_and_no_alpha_makes_do_with_six(
     assert answer(paired_loss, s, config()) == ("LRR201", "PASS")
     few = regression(0.05, tick_sd=0.1, ticks=6, rows=100)
     assert answer(paired_loss, few, config(min_ticks=3)) == ("LRR211", "INCONCLUSIVE")
+
+
+def test_an_unnamed_customer_with_a_fifth_of_the_rows_undoes_a_pass_only_where_its_rows_share_errors() -> None:
+    rng, n = np.random.default_rng(8), 28 * 60
+    tick, codes = np.repeat(np.arange(28), 60), np.where(rng.random(n) < 0.35, 0, rng.integers(1, 60, n))
+    champion, noise = 10 + rng.random(n), 0.1 * rng.normal(size=n)
+    assert dominated(codes)
+    for theirs, code in ((4.0, "LRR223"), (0.3, "LRR201")):
+        challenger = champion - np.where(codes == 0, theirs, 0.3 if code == "LRR201" else 0.0) + noise
+        scores = HoldoutScores(np.zeros(n), tick, champion, challenger, suspects={"customer": codes})
+        verdict = paired_loss(scores, result(), config())
+        assert verdict.code == code, verdict.reason
+        assert ("customer" in verdict.reason) == (code == "LRR223")
+    assert not dominated(codes % 10)
+    assert not dominated(rng.integers(0, 60, n))
 
 
 def test_one_customer_with_most_rows_decides_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,6 +54,9 @@ RULES: dict[str, str] = {
     "LRR221": "The champion answered some rows with NaN or infinity, so there is nothing sound to compare with.",
     "LRR222": f"One [data] entity holds more than {HEAVIEST:.0%} of the rows, or all rows are of one: it would "
     "decide alone.",
+    "LRR223": "No [data] entity is named, one of the many levels of a category column holds more than a fifth of the "
+    "rows, and rows of one level share errors over ticks so much that the PASS would not stand if the levels were "
+    "customers. Name the column in [data] entity, or another one that says whom rows are about.",
     "LRR290": "A gate raised an error instead of answering. Nothing is promoted on its account; mend the gate.",
 }
 
@@ -97,6 +101,8 @@ def paired_loss(scores: HoldoutScores, result: TuneResult, config: Config) -> Ve
         return Verdict("paired_loss", *refusal, promise=sentence)
     found = _compared(scores, config, config.metric)
     code, status, reason = _answer(found, same_rate=result.same_rate, config=config)
+    if status == "PASS" and (unnamed := _unnamed(scores, config)):
+        code, status, reason = "LRR223", "INCONCLUSIVE", f"{reason} by ticks alone; {unnamed}"
     beside = _compared(scores, config, Metric(name="log_loss")) if loss_for(config.metric).ranks else None
     effect, low, high = (_known(value) for value in (found.effect, found.low, found.high))
     told = evidence(found, config, beside)
@@ -124,6 +130,17 @@ def _answer(found: Comparison, *, same_rate: bool, config: Config) -> Refusal:
         return "LRR203", "INCONCLUSIVE", f"{known}; worse by {percent(margin)} is not excluded; {more}"
     asked_of = "fresh data at the old learning rate" if same_rate else "a new learning rate"
     return "LRR204", "INCONCLUSIVE", f"{known}; below the {percent(floor)} asked of {asked_of}; {more}"
+
+
+def _unnamed(scores: HoldoutScores, config: Config) -> str:
+    """The column that would undo a PASS if its levels were whom rows are about; empty: none."""
+    for name, codes in sorted(scores.suspects.items()):
+        found = _compared(replace(scores, entity=codes), config, config.metric)
+        if not found.low > -config.gates.margin:
+            most = percent(np.unique(codes, return_counts=True)[1].max() / len(codes))
+            held = f"one of the many levels of {name!r} holds {most} of the rows, and rows of one level share errors"
+            return f'{held}: with [data] entity = "{name}" the gain is {percent(found.effect)} {found.interval}'
+    return ""
 
 
 def _shown(better: bool, margin: float) -> str:

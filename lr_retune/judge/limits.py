@@ -20,7 +20,15 @@ EFFECTIVE_TICKS = 5
 _FINE = 0.01
 _HALVES = 2.5  # standard errors
 _TELLS = 10  # ticks from which autocorrelation can be estimated at all
+_UNNAMED = 0.2  # of the rows with one level of a category column, while no [data] entity is named
+_MANY = 20  # levels: fewer are kinds (a product, a country's region), not customers
 Refusal = tuple[str, Status, str]
+
+
+def dominated(codes: np.ndarray) -> bool:
+    """Whether a category column, codes ``(n,)``, has many levels of which one holds more than a fifth of the rows."""
+    counts = np.unique(codes, return_counts=True)[1]
+    return len(counts) >= _MANY and bool(counts.max() > _UNNAMED * len(codes))
 
 
 def misshapen(scores: HoldoutScores) -> str:
