@@ -50,6 +50,9 @@ def metrics(record: Mapping[str, Any]) -> dict[str, float]:
         found |= {f"gain.{part}.{end}": effect.get(end) for end in ("low", "high")}
     judged = _paired(record)
     found |= {f"gain.{end}": judged.get(end) for end in ("effect", "low", "high")}
+    spent = list((_at(record, "result", "cost") or {}).values())
+    found |= {f"cost.{unit}": sum(c.get(unit, 0) for c in spent) for unit in ("fits", "steps", "row_steps")}
+    found |= {"serving.steps": _at(record, "result", "challenger", "steps")}
     return {k: float(v) for k, v in sorted(found.items()) if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
@@ -65,11 +68,15 @@ def tags(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def version_tags(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, str]:
-    """Rate and predecessor of a registered version."""
-    return {
+    """Rate, predecessor, gain and undo of a registered version."""
+    replaced, gain = record.get("replaces"), _paired(record).get("effect")
+    found = {
         "lr_retune.learning_rate": str(meta.get("learning_rate", "")),
-        "lr_retune.replaces": str(record.get("replaces") or "none"),
+        "lr_retune.replaces": str(replaced or "none"),
     }
+    if replaced is not None:
+        found["lr_retune.undo"] = f"{UNDO} --to {replaced}"
+    return found if gain is None else found | {"lr_retune.gain": f"{gain:+.2%}"}
 
 
 def model(name: str, champion: str) -> str:
@@ -90,7 +97,7 @@ def version(name: str, record: Mapping[str, Any], meta: Mapping[str, Any]) -> st
         f"Replaced version {replaced} on {day} ({record['decision']['action']}). {_gain(record)}",
         f"Why: {reasons}" if reasons else "",
         _brought(record),
-        f"Undo: `{UNDO}` puts version {replaced} of {name} back.",
+        f"Undo: `{UNDO} --to {replaced}` puts version {replaced} of {name} back.",
     ]
     return "\n\n".join(line for line in lines if line)
 
@@ -107,6 +114,7 @@ def note(name: str, record: Mapping[str, Any]) -> str:
         lines += ["", *(_cell(v["promise"]) for v in verdicts if v.get("promise"))]
     if record.get("outcome") == "promoted":
         lines += ["", f"Undo: `{UNDO}`"]
+    lines += ["", "The artifact `decision.html` answers why now, what was tried, what it cost, and how to repeat it."]
     return "\n".join(lines)[:5000]
 
 
