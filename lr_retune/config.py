@@ -324,7 +324,15 @@ class Search(Section):
 
 
 PROFILES: dict[str, dict[str, Any]] = {
-    "careful": {"cusum_k": 0.5, "cusum_h": 6.0, "tolerance": 0.02, "spread": "wide", "sure": 2.0, "proof": 3.5},
+    "careful": {
+        "cusum_k": 0.5,
+        "cusum_h": 6.0,
+        "tolerance": 0.02,
+        "spread": "wide",
+        "sure": 2.0,
+        "proof": 2.5,
+        "gain": 0.1,
+    },
     # a retrain costs little: more of them, and more in vain
     "cheap_retrain": {
         "cusum_k": 0.25,
@@ -333,6 +341,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "spread": "robust",
         "sure": 1.0,
         "proof": 0.0,
+        "gain": 0.003,
     },
 }
 
@@ -354,7 +363,8 @@ class Policy(Section):
     probe: bool = True  # small twins tell what a retrain would bring
     regret: float = Field(default=0.5, gt=0)  # tick-losses that probes must find fixable before they alone retrain
     sure: float = Field(default=2.0, ge=0)  # standard errors by which a fresh model must be better in a probe
-    proof: float = Field(default=3.5, ge=0)  # the same of probes on different ticks together, before regret counts
+    proof: float = Field(default=2.5, ge=0)  # the same of probes on different ticks together, before regret counts
+    gain: float = Field(default=0.1, ge=0)  # share of the promise that a fresh model must mend, else a look is settled
     follow_ups: tuple[PositiveInt, ...] = Field(default=(3, 8), strict=False)  # ticks after training for a change
     suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
 

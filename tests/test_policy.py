@@ -218,6 +218,10 @@ SUSPECT = Suspicion((Signal("estimated_loss", 0.2, (-0.05, 0.05), 0.1, 3, raised
         (facts(0.2, alarm=True, probe=probe(-0.05, 0.01, learned=3)), RECENT, {}, "keep", ("too_early",)),
         (facts(probe=probe(0.0)), settled(31), {}, "keep", ("nothing_fixable",)),
         (facts(probe=MENDS), settled(31), {}, "refit", ("age", "fixable")),
+        (facts(probe=probe(0.0, 0.1)), settled(31), {}, "refit", ("age", "unproven")),  # too weak to settle anything
+        (facts(0.2, alarm=True, probe=probe(0.01, 0.1)), RECENT, {}, "keep", ("unproven",)),
+        (facts(probe=probe(0.09)), probed_before(0.3, 0.3, 0.3), {}, "keep", ("as_promised",)),  # less than gain
+        (facts(probe=probe(0.5)), probed_before(0.1, 0.15, 0.1), {}, "keep", ("as_promised",)),  # twins' luck
         (facts(), settled(31), {"policy": {"probe": False}}, "refit", ("age",)),
         (facts(probe=probe(0.1)), probed_before(0.1, 0.1, 0.1), {}, "refit", ("regret", "fixable")),
         (facts(probe=probe(0.0)), probed_before(0.1, 0.1, 0.1), {}, "keep", ("as_promised",)),
@@ -258,7 +262,7 @@ def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_not
         young = config(policy={"max_age": "900d"})
         return next(n for n in range(1, 30) if probe_due(facts(), probed_before(*gains, every=n), young))
 
-    assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 8, 16, 16, 16]
+    assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 8, 8, 8, 8]
     assert waits(0.0, 0.0, 0.1) == 2  # a gain was found: as soon as the cooldown allows
     assert probe_due(facts(0.2, alarm=True), probed_before(0.0, every=3), config())
     assert probe_due(facts(suspicion=SUSPECT), probed_before(0.0, every=3), config())
@@ -312,6 +316,23 @@ def test_more_that_fresh_data_mends_never_turns_training_into_keeping(
         return rank(decide(seen, RECENT, config()).action)
 
     assert trains(gain) <= trains(gain + more)
+
+
+@given(st.lists(st.floats(-0.2, 0.5), min_size=1, max_size=9), st.floats(0, 1), st.floats(0, 6), st.floats(0, 3))
+def test_probes_that_are_all_better_by_the_same_never_turn_training_into_keeping(
+    gains: list[float], more: float, cusum: float, rise: float
+) -> None:
+    seen = facts(probe=probe(gains[-1]))
+    found = seen.loss
+    assert found is not None
+
+    def trains(extra: float, level: float) -> bool:
+        past = probed_before(*(gain + extra for gain in gains[:-1]), every=4)
+        loss = replace(found, cusum=level)
+        return rank(decide(replace(seen, probe=probe(gains[-1] + extra), loss=loss), past, config()).action)
+
+    assert trains(0.0, cusum) <= trains(more, cusum)
+    assert trains(0.0, cusum) <= trains(0.0, cusum + rise)
 
 
 # ── laws ──────────────────────────────────────────────────────────────────────────────────────────

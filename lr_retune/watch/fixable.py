@@ -18,7 +18,10 @@ SMALL = 0.003  # share of the promise that a retrain must mend for a probe to sp
 SURE = 1.64  # standard errors: one-sided 95 %
 MENDED = 0.25  # of a rise: what mends less leaves the world as hard as it got
 LEARNED = 4  # ticks after a change before a fresh model can know it
-FIRST, LAST = 2, 16  # ticks between quiet probes: doubling
+FIRST, LAST = 2, 8  # ticks between quiet probes: doubling
+AGREES = 1.0  # standard errors by which a fresh model must be better where other evidence has spoken
+BACK = (2, 4, 8)  # probes that are taken together, the newest
+RESTLESS = 40  # ticks after a promotion in which a world that was seen to move is believed to move again
 PATIENT = 12  # probes of one change, tick by tick; then the clock goes on
 CLOSE = 1  # ticks between probes while something is going on
 
@@ -39,7 +42,7 @@ def due(facts: Facts, history: History, config: Config, *, old: bool) -> bool:
         old
         or _moving(facts, history, config)
         or follow_up(facts, history, config) is not None
-        or gap >= _clock(facts, history, config)
+        or gap >= _clock(facts, history)
     )
 
 
@@ -131,46 +134,93 @@ def too_early(probe: Probe, loss: LossEvidence) -> bool:
     return probe.learned < LEARNED and probe.gain + probe.error < 0
 
 
+def unproven(probe: Probe, loss: LossEvidence) -> bool:
+    """Whether a fresh model is better neither beyond chance nor by enough of the rise."""
+    return probe.gain < min(AGREES * probe.error, _mended(loss))
+
+
 def _mended(loss: LossEvidence) -> float:
     return MENDED * (current(loss) - loss.promised)
 
 
-def lost(facts: Facts, history: History, config: Config) -> float:
-    """Loss that probes since the last settlement found fixable, summed over the ticks between them.
+def settles(probe: Probe, promised: float, config: Config) -> bool:
+    """Whether a fresh model is hardly better by anything that counts: a probe too weak to tell settles nothing."""
+    most = probe.gain + SURE * probe.error
+    return not helps(probe, promised, config) and most < config.policy.gain * abs(promised)
 
-    Nothing, as long as probes that met on different ticks do not prove it together.
-    """
-    settled = history.last_settled
-    found = [d.probe for d in _probed(facts, history) if d.probe and (settled is None or d.as_of > settled)]
-    found += [facts.probe] if facts.probe and facts.probe not in found else []
-    if not _proven(found, config):
-        return 0.0
-    total, before = 0.0, settled
-    for probe in found:
+
+def lost(facts: Facts, history: History, config: Config) -> float:
+    """Loss that probes since the last settlement found fixable, summed over the ticks between them."""
+    total, before = 0.0, history.last_settled
+    for probe in _since_settled(facts, history):
         total = max(0.0, total + (probe.gain - 0.5 * probe.error) * min(_ticks(probe.as_of, before, config), LAST))
         before = probe.as_of
     return total
 
 
-def _proven(probes: Sequence[Probe], config: Config) -> bool:
-    """Whether the newest probes that share no tick, two at least, are together better by ``proof`` standard errors."""
-    if not config.policy.proof:
-        return True
+def proven(facts: Facts, history: History, config: Config) -> bool:
+    """Whether probes prove that a fresh model is better by an amount that counts: the newest one, and several together.
+
+    ``[policy] proof`` falls to `SURE` as the loss rises to its alarm, and to `AGREES` where a challenger was promoted
+    lately: a world that was seen to move moves again.
+    """
+    if facts.probe is None or facts.loss is None or facts.probe.gain < config.policy.gain * abs(facts.loss.promised):
+        return False
+    if facts.probe.gain <= AGREES * facts.probe.error:
+        return False
+    proof, risen_by = config.policy.proof, min(1.0, max(0.0, facts.loss.cusum / config.policy.cusum_h))
+    wanted = proof - (proof - min(proof, SURE)) * risen_by
+    if _restless(facts, history, config):
+        wanted = min(proof, AGREES)
+    return not proof or sureness(_apart(facts, history, config)) >= wanted
+
+
+def _restless(facts: Facts, history: History, config: Config) -> bool:
+    return any(d.outcome == "promoted" and _ticks(facts.as_of, d.as_of, config) <= RESTLESS for d in history.decisions)
+
+
+def sureness(apart: Sequence[Probe]) -> float:
+    """How far the mean gain of the newest probes lies above nothing, as a normal deviate; the largest of 2, 4, 8.
+
+    Student's t with the ticks' degrees of freedom. The standard error is the larger of two: from the spread between
+    ticks, and from that between all these probes, by successive differences, which a slow change hardly widens. Twins
+    of few positives differ by the luck of their rows, too, and all ticks of one probe share that.
+    """
+    from scipy.special import ndtri, stdtr
+
+    gains = np.array([probe.gain for probe in apart])
+    luck = math.sqrt(float(np.square(np.diff(gains)).mean()) / 2) if len(gains) > 1 else 0.0
+    best = -math.inf
+    for count in (each for each in BACK if each <= len(apart)):
+        within = math.sqrt(math.fsum(probe.error**2 for probe in apart[:count])) / count
+        error = max(within, luck / math.sqrt(count), 1e-12)
+        chance = stdtr(sum(probe.ticks - 1 for probe in apart[:count]), -gains[:count].mean() / error)
+        best = max(best, -float(ndtri(max(float(chance), 1e-30))))
+    return best
+
+
+def _since_settled(facts: Facts, history: History) -> list[Probe]:
+    """Oldest first."""
+    settled = history.last_settled
+    found = [d.probe for d in _probed(facts, history) if d.probe and (settled is None or d.as_of > settled)]
+    return found + ([facts.probe] if facts.probe and facts.probe not in found else [])
+
+
+def _apart(facts: Facts, history: History, config: Config) -> list[Probe]:
+    """Newest first, those that share no tick."""
     apart: list[Probe] = []
-    for probe in reversed(probes):
+    for probe in reversed(_since_settled(facts, history)):
         if not apart or _ticks(apart[-1].as_of, probe.as_of, config) >= apart[-1].ticks:
             apart.append(probe)
-    gains = np.cumsum([probe.gain for probe in apart])
-    errors = np.sqrt(np.cumsum([probe.error**2 for probe in apart]))
-    return bool((gains[1:] > config.policy.proof * errors[1:]).any())
+    return apart
 
 
-def _clock(facts: Facts, history: History, config: Config) -> int:
+def _clock(facts: Facts, history: History) -> int:
     """Ticks from one quiet probe to the next."""
     promised = 0.0 if facts.loss is None else facts.loss.promised
     quiet = 0
     for past in reversed([d.probe for d in _probed(facts, history) if d.probe]):
-        if helps(past, promised, config):
+        if past.gain > max(AGREES * past.error, SMALL * abs(promised)):
             return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), LAST)
         quiet += 1
     return int(min(FIRST * 2**quiet, LAST))

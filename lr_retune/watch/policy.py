@@ -179,6 +179,9 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
     if probe is not None and fixable.too_early(probe, loss):
         text = f"{words}; {twins(probe)}; a challenger would have to be judged on all that came since the change"
         return _Answer("keep", (Reason("too_early", text), *explained(facts)))
+    if probe is not None and config.policy.proof and fixable.unproven(probe, loss):
+        text = f"{words}; {twins(probe)}: that is too little to tell, and the next probe tells more"
+        return _Answer("keep", (Reason("unproven", text), *explained(facts)))
     pays, why = worth(facts, loss, history, config)
     return _train(code, f"{words}; {why}", facts, history, config) if pays else None
 
@@ -194,7 +197,7 @@ def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
     if facts.probe is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
     lost, limit = fixable.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
-    if lost <= limit or not fixable.helps(facts.probe, facts.loss.promised, config):
+    if lost <= limit or not fixable.proven(facts, history, config):
         return None
     pays, why = repays(facts.probe, facts.loss, facts, history, config)
     text = f"{lost:.4g} lost in sum since the last look at challengers, by probes; a retrain is due from {limit:.4g} on"
@@ -230,11 +233,7 @@ def _age(facts: Facts, history: History, config: Config) -> _Answer | None:
     if settled is None:
         return _train("age", "no challenger was ever judged", facts, history, config)
     text = f"settled {ago(facts.as_of - settled)}, max_age {format_duration(limit)}"
-    if (
-        facts.probe is not None
-        and facts.loss is not None
-        and not fixable.helps(facts.probe, facts.loss.promised, config)
-    ):
+    if facts.probe is not None and facts.loss is not None and fixable.settles(facts.probe, facts.loss.promised, config):
         return _Answer("keep", (Reason("nothing_fixable", f"{text}; {twins(facts.probe)}"),))
     return _train("age", text, facts, history, config)
 

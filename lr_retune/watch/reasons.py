@@ -19,15 +19,17 @@ REASONS: dict[str, str] = {
     "fixable": "A probe trained a small stale and a small fresh model and let them meet on the same labelled rows: "
     "this is what fresh data mends.",
     "unproven": "The same, where chance alone could have made the difference: it does not speak for a training, and it "
-    "does not rule one out.",
+    "does not rule one out. Where the loss rose and a fresh model is hardly better, the next probe is waited for.",
     "harder": "The loss rose, and a probe found that a fresh model is as bad: the world got harder, and a retrain "
     "would change nothing. It is said once; from then on the loss is held against the level it has now.",
     "too_early": "The loss rose so lately that the newest ticks, on which a challenger is judged, are all or nearly "
     "all there is of the change: a probe found that too little can be learned of it. A few ticks later it can.",
-    "nothing_fixable": "It was time to look whether the champion aged, and a probe found nothing that fresh data "
-    "would mend. That settles it as a judged challenger would.",
-    "regret": "Probes found, tick after tick, that a fresh model is better; together more than [policy] regret "
-    "promised tick-losses were lost, though the loss itself did not rise beyond doubt.",
+    "nothing_fixable": "It was time to look whether the champion aged, and a probe found that fresh data would mend "
+    "less than [policy] gain of the loss. That settles it as a judged challenger would; a probe too weak to tell "
+    "settles nothing.",
+    "regret": "Probes found, tick after tick, that a fresh model is better: the newest by [policy] gain of the loss, "
+    "several by [policy] proof, and more than [policy] regret promised tick-losses were lost, though the loss itself "
+    "did not rise beyond doubt.",
     "follow_up": "A change was answered by training some ticks ago ([policy] follow_ups); most rows were of the time "
     "before it then. A probe finds that the rows that came since make a better model.",
     "suspicion_alone": "Labels come so late ([policy] suspicion_ticks) that scores and columns have to do: they say "
