@@ -70,6 +70,7 @@ def facts(found: Facts) -> dict[str, Any]:
         "ranking": plain(found.ranking),
         "suspicion": plain(found.suspicion),
         "probe": plain(found.probe),
+        "probation": plain(found.probation),
         "drift": plain(found.drift),
         "faults": [plain(fault) for fault in found.faults],
         "alias_moved": found.alias_moved,

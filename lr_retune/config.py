@@ -432,12 +432,23 @@ class Gates(Section):
         return self
 
 
+LEAST_PROBATION = 3  # ticks; fewer have hardly a spread to judge by
+
+
 class Promote(Section):
     """What happens to a challenger that passed."""
 
     mode: Literal["auto", "approval", "suggest"] = "auto"
     approval_expires: Duration = timedelta(days=7)  # and never later than the verdict itself, [gates] expires
+    probation: int = Field(default=14, ge=0)  # ticks with labels, at most [watch] ticks; 0: none
+    probation_alpha: float = Field(default=0.05, gt=0, lt=0.5)  # false rollbacks of one probation, all looks together
     refit: Literal["none", "after_pass"] = "none"
+
+    @model_validator(mode="after")
+    def _built(self) -> Self:
+        if 0 < self.probation < LEAST_PROBATION:
+            raise ValueError(f"probation = {self.probation} is too short: 0, or at least {LEAST_PROBATION} ticks")
+        return self
 
 
 class Aliases(Section):

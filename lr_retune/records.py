@@ -329,6 +329,25 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Probation:
+    """A new champion on the first ticks that its judge had not seen."""
+
+    since: datetime  # the end of the holdout that judged it
+    ticks: int  # of them, that have their labels
+    of: int  # after which it ends
+    former: str  # digest of the champion it replaced
+    state: Literal["waiting", "on", "failed", "passed"]  # waiting: too few ticks or rows have their labels
+    promised: float | None = None  # loss; None: the metric has changed since
+    basis: Literal["former", "promise"] | None = None  # what it is held against
+    newest: int = 0  # so many of the ticks the figures are of: all of them, or the newest where these show harm
+    loss: float | None = None
+    other: float | None = None  # the former champion's on the same rows, or the mean of the promised ticks
+    effect: float | None = None  # how much worse it is, share of the other
+    p: float | None = None  # one-sided, of "it is not worse by more than [gates] margin"
+    alpha: float | None = None  # of this test
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """One observation. Everything `decide` may know, apart from history and policy."""
 
@@ -347,6 +366,7 @@ class Facts:
     suspicion: Suspicion | None = None  # None: too few ticks to know what is usual
     probe: Probe | None = None  # None: none was due
     question: str = ""  # digest of metric, ticks and label: what a loss is a loss of
+    probation: Probation | None = None  # None: the champion is on none
 
 
 LEAST_HELD = 7  # ticks of a holdout right after a change
@@ -445,6 +465,10 @@ class History:
     def about(self, champion: str) -> tuple[PastDecision, ...]:
         """Decisions about this champion."""
         return tuple(d for d in self.decisions if d.champion == champion)
+
+    def probated(self, champion: str, since: datetime) -> bool:
+        """Whether the probation of a champion who took over at ``since`` has ended well."""
+        return any("probation_passed" in d.codes and d.as_of >= since for d in self.about(champion))
 
     def rebased(self, champion: str) -> PastDecision | None:
         """When the champion's loss was last accepted as the world's: it is held against the level it had then."""

@@ -10,6 +10,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from lr_retune import steps
 from lr_retune.config import Config
 from lr_retune.plugins import Plugins, load_plugins
+from lr_retune.probation import probation, roll_back
 from lr_retune.records import (
     TRAINING_ACTIONS,
     Champion,
@@ -61,6 +62,7 @@ def watch(
     history = step(stores.history, as_of)  # the ledger, cut at as_of: replay sees no future
     facts = step(steps.observe, config, plugins, stores, champion, as_of, history)
     if policy is decide:
+        facts = replace(facts, probation=step(probation, config, plugins, stores, champion, facts, history))
         facts = replace(facts, probe=known(facts, history, config))
         if probe_due(facts, history, config):  # buys the missing fact: what a retrain would bring
             facts = replace(facts, probe=step(steps.probe, config, plugins, stores, champion, facts, history))
@@ -93,6 +95,8 @@ def retune(
     """
     plugins = plugins or load_plugins(config)
     seen = watch(config, stores, as_of, step=step, policy=policy, plugins=plugins)
+    if seen.decision.action == "rollback":
+        return step(roll_back, config, stores, seen)
     if seen.decision.action not in TRAINING_ACTIONS:
         return seen  # kept, or held for a person
     answers = ANSWERS & {reason.code for reason in seen.decision.reasons}

@@ -187,11 +187,11 @@ def _measured(
     broken: Sequence[Span] = (),
 ) -> Facts:
     gaps = excused(base.faults)
-    rows = feed.rows(champion.contract, span, gaps, per_tick=_per_tick(config, span))
+    rows = feed.rows(champion.contract, span, gaps, per_tick=rows_per_tick(config, span))
     model, unseen = _champions(config, stores, champion)
     score = model.predict(rows.x)
     served = _served(config, feed, stores, champion, span, score)
-    rows, score = _scored(champion.contract, rows, score)
+    rows, score = scored(champion.contract, rows, score)
     served = (*served, *_selective(config, rows, score, base.horizon))
     base = replace(base, faults=(*base.faults, *served))
     calendar = edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)
@@ -202,8 +202,8 @@ def _measured(
     asked = ticks, *_promise(config, feed, unseen, champion, gaps)
     if harder is not None and harder.since is not None and harder.level is not None:
         asked = rebased(*asked, harder.since, harder.level)
-    held = feed.rows(champion.contract, champion.reference, gaps, per_tick=_per_tick(config, champion.reference))
-    held, before = _scored(champion.contract, held, unseen.predict(held.x))
+    held = feed.rows(champion.contract, champion.reference, gaps, per_tick=rows_per_tick(config, champion.reference))
+    held, before = scored(champion.contract, held, unseen.predict(held.x))
     ranks = _ranks(config, held)
     return replace(
         base,
@@ -234,7 +234,8 @@ def _measured(
     )
 
 
-def _per_tick(config: Config, span: Span) -> int:
+def rows_per_tick(config: Config, span: Span) -> int:
+    """How many rows of each tick of a watched span are scored."""
     ticks = len(edges(span.start, span.end, config.schedule.tick, config.schedule.timezone)) - 1
     return max(MOST_ROWS // max(ticks, 1), 20_000)
 
@@ -266,7 +267,7 @@ def _served(
     """Logged scores against the champion's own, on rows it served; a replayed champion never served any."""
     if champion.mode == "score_only":  # the log is the champion: nothing to hold it against
         return _unlogged(score)
-    logged = feed.logged(span, _per_tick(config, span)) if stores.shows else None
+    logged = feed.logged(span, rows_per_tick(config, span)) if stores.shows else None
     if logged is None:
         return ()
     if logged.version is None:
@@ -286,7 +287,7 @@ def _unlogged(score: np.ndarray) -> tuple[Fault, ...]:
     return (Fault("unlogged_scores", None, what, "log a score for every row that the champion serves", matters=False),)
 
 
-def _scored(contract: Contract, rows: Rows, score: np.ndarray) -> tuple[Rows, np.ndarray]:
+def scored(contract: Contract, rows: Rows, score: np.ndarray) -> tuple[Rows, np.ndarray]:
     """Rows with the scores that stand for a model nobody loads; others are left out, as is the column of scores."""
     if contract.score is None:
         return rows, score
@@ -314,7 +315,7 @@ def _promise(
     if champion.question == config.question:
         return champion.promised, champion.promised_ticks
     rows, loss = feed.rows(champion.contract, champion.reference, gaps).labelled(), loss_for(config.metric)
-    rows, score = _scored(champion.contract, rows, model.predict(rows.x))
+    rows, score = scored(champion.contract, rows, model.predict(rows.x))
     return loss.value(rows.y, score), tick_values(rows.y, score, rows.tick, loss)
 
 
@@ -784,7 +785,7 @@ def promise(config: Config, plugins: Plugins, stores: Stores, plan: Plan, result
     """What a first model promises: its holdout loss, with nobody to compare it to."""
     rows = Feed(config, plugins.feeds, plan.as_of).rows(plan.contract, plan.holdout).labelled()
     score = _scorer(config, stores, result.family)(result.challenger, rows)
-    rows, score = _scored(plan.contract, rows, score)
+    rows, score = scored(plan.contract, rows, score)
     alone = HoldoutScores(y=rows.y, tick=rows.tick, champion=score, challenger=score)
     judgement = judge_scores(alone, result, config, ())
     if result.challenger is not None and not np.isfinite(judgement.losses["challenger"]):

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def retune(config: str, as_of: datetime | None = None) -> State[Any]:
     """Observe, decide, tune, judge, promote; first tidy up what a killed run left behind.
 
-    Ends Completed (tag kept, promoted, rejected or inconclusive); Failed (tag held) when the feed broke its contract
-    or a person has to look; Failed with what, why and what to do on an error. Steps are tried again only when a
-    service was away. A second run for the same ``as_of`` finds the decision in the ledger and changes nothing.
+    Ends Completed (tagged with the outcome); Failed (tag held) when the feed broke its contract or a person has to
+    look; Failed with what, why and what to do on an error. Steps are tried again only when a service was away. A second
+    run for the same ``as_of`` finds the decision in the ledger and changes nothing.
     Without a server, `lr-retune run` does the same.
 
     Parameters

@@ -50,9 +50,12 @@ def ended(found: Report) -> State[Any]:
 
 
 def outcome(found: Report) -> str:
-    """The report's outcome; after a look that asks for a retrain, retrain-due."""
-    looked = found.result is None and found.decision.action in TRAINING_ACTIONS
-    return "retrain-due" if looked and found.outcome == "held" else found.outcome
+    """The report's outcome; after a look that asks for a retrain or a rollback, that this is due."""
+    if found.result is not None or found.outcome != "held":
+        return found.outcome
+    if found.decision.action == "rollback":
+        return "rollback-due"
+    return "retrain-due" if found.decision.action in TRAINING_ACTIONS else found.outcome
 
 
 def failed(error: RetuneError) -> State[Any]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def watch(config: str, as_of: datetime | None = None) -> State[Any]:
     """Observe and decide; records both, changes nothing.
 
-    Ends Completed (tag kept or retrain-due), or Failed (tag held) when the feed broke its contract or a person has to
-    look; the message says why.
+    Ends Completed (tag kept, retrain-due or rollback-due), or Failed (tag held) when the feed broke its contract or a
+    person has to look; the message says why.
     Without a server, `lr-retune watch` does the same.
 
     Parameters
@@ -39,5 +39,7 @@ def watch(config: str, as_of: datetime | None = None) -> State[Any]:
 
 def _ask_for_it(tick: Tick, found: Report) -> None:
     """Emit what starts `retune`, unless this decision was carried out before: a repeated look starts nothing anew."""
-    if found.decision.action in TRAINING_ACTIONS and tick.stores.settlement(found.decision.id) is None:
+    acts, id = found.decision.action in (*TRAINING_ACTIONS, "rollback"), found.decision.id
+    done = tick.stores.settlement(id) is not None or any(move.id == id for move in tick.stores.moves)
+    if acts and not done:
         telling.emit(telling.RETRAIN_DUE, found, tick.reference)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,13 @@ class Stores:
     def crowned(self, champion: Champion) -> datetime:
         """When a champion took over."""
         return next(move.as_of for move in self._chronicle.moves if move.champion.epoch == champion.epoch)
+
+    def former(self, champion: Champion) -> Champion | None:
+        """Whom a judged challenger replaced; None where a champion came by another way."""
+        for before, move in pairwise(self._chronicle.moves):
+            if move.champion.epoch == champion.epoch and move.kind == "promote" and self.made(champion):
+                return self.numbered(before)
+        return None
 
     def history(self, as_of: datetime) -> History:
         """What was decided strictly before ``as_of``."""

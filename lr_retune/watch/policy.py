@@ -23,7 +23,7 @@ from lr_retune.records import (
 )
 from lr_retune.watch import fixable
 from lr_retune.watch.kind import kind
-from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, told, twins
+from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, probation, told, twins
 from lr_retune.watch.worth import repays, rise, worth
 
 _SUSPECT = 0.5  # of the champion's importance lies in drifted columns
@@ -87,6 +87,15 @@ def _lasting(facts: Facts, history: History, config: Config) -> str:
         return ""
     ticks = (facts.as_of - held[-1].as_of) // config.schedule.tick + 1
     return f" (held since {held[-1].as_of:%Y-%m-%d}: {ticks} ticks in a row)"
+
+
+def _probation(facts: Facts, _history: History, config: Config) -> _Answer | None:
+    """A rollback needs no fresh rows and waits for no cooldown; where nothing is promoted, a person is asked."""
+    found = facts.probation
+    if found is None or found.state != "failed":
+        return None
+    action: Action = "ask" if config.promote.mode == "suggest" else "rollback"
+    return _Answer(action, (Reason("probation_failed", probation(found)),))
 
 
 def _stale(facts: Facts, _history: History, _config: Config) -> _Answer | None:
@@ -256,6 +265,7 @@ def _keep(facts: Facts, history: History, config: Config) -> _Answer:
 RULES: tuple[_Rule, ...] = (
     _alias_moved,
     _feed_fault,
+    _probation,
     _stale,
     _without_labels,
     _contract_changed,
@@ -272,6 +282,7 @@ RULES: tuple[_Rule, ...] = (
 BEFORE_PROBES: tuple[_Rule, ...] = (
     _alias_moved,
     _feed_fault,
+    _probation,
     _stale,
     _without_labels,
     _contract_changed,
@@ -288,6 +299,8 @@ def _unless_paused(answer: _Answer, facts: Facts, history: History) -> _Answer:
     text = f"paused until {iso(history.paused_until)}{who}: {history.paused_why}"
     if answer.action in ("fix_feed", "ask"):
         return _Answer(answer.action, (*answer.reasons, Reason("paused", text)))
+    if answer.action == "rollback":  # harm is told, and who paused decides
+        return _Answer("ask", (Reason("paused", f"{text}; without it: rollback"), *answer.reasons))
     return _Answer("keep", (Reason("paused", f"{text}; without it: {answer.action}"), *answer.reasons))
 
 

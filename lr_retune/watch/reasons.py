@@ -5,6 +5,13 @@ from __future__ import annotations
 REASONS: dict[str, str] = {
     "alias_moved": "Somebody moved the champion's alias by hand. It is never overwritten in silence: a person decides.",
     "feed_fault": "The feed broke its contract where it matters to the champion. Nothing is trained on broken data.",
+    "probation": "The champion is new: for [promote] probation ticks it is held against the former one on the same "
+    "rows, as soon as their labels come.",
+    "probation_passed": "On [promote] probation ticks the new champion did no harm that shows: its probation has "
+    "ended.",
+    "probation_failed": "The new champion is worse than the former one on the same rows (where that cannot be scored: "
+    "than it promised) by more than [gates] margin, beyond [promote] probation_alpha over all looks. A run rolls back, "
+    "once, and freezes it.",
     "stale": "The feed brought no rows. It may mend by itself; after [watch] stale_ticks such ticks it must be fixed.",
     "too_few_rows": "Fewer labelled rows than [policy] min_rows, or fewer positives than min_positives, in the "
     "watched ticks: nothing can be said.",

@@ -7,16 +7,37 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from lr_retune.config import Config
-from lr_retune.records import ColumnDrift, Facts, Fault, LossEvidence, Probe, Reason
+from lr_retune.records import ColumnDrift, Facts, Fault, LossEvidence, Probation, Probe, Reason
 
 STALE_FAULTS = ("no_rows", "stale_source")  # nothing to read; may mend by itself, unlike a broken contract
 LEANS = 0.03  # share of importance from which a column explains anything
 
 
 def told(facts: Facts) -> tuple[Reason, ...]:
-    """Small faults and drift."""
+    """A probation that goes well or has to wait, small faults, drift."""
     small = [Reason("fault_told", fault(f)) for f in facts.faults if not f.matters and f.code not in STALE_FAULTS]
-    return (*small, *_drift(facts))
+    return (*_on_probation(facts), *small, *_drift(facts))
+
+
+def _on_probation(facts: Facts) -> Iterator[Reason]:
+    found = facts.probation
+    if found is not None and found.state != "failed":
+        yield Reason("probation_passed" if found.state == "passed" else "probation", probation(found))
+
+
+def probation(found: Probation) -> str:
+    """How a new champion does."""
+    ticks = f"{found.ticks} of {found.of} ticks since {found.since:%Y-%m-%d} have their labels"
+    if found.effect is None or found.p is None or found.alpha is None:
+        return f"on probation: {ticks}; too few to judge by"
+    promised = "" if found.promised is None else f" ({found.promised:.4g} promised)"
+    side = "worse" if found.effect >= 0 else "better"
+    whom = f"than {found.former[:12]} on the same rows" if found.basis == "former" else "than promised"
+    where = "" if found.newest == found.ticks else f"on the newest {found.newest} of them "
+    figures = f"{where}loss {found.loss:.4g}{promised}, {abs(found.effect):.1%} {side} {whom}"
+    words = {"failed": "harm beyond doubt", "passed": "probation has ended well", "on": "on probation"}
+    odds = f"p {found.p:.2g} of no harm, {found.alpha:.2g} asked of each test"
+    return f"{words.get(found.state, 'on probation')}: {ticks}; {figures}; {odds}"
 
 
 def fault(found: Fault) -> str:
