@@ -2,7 +2,7 @@
 
 A gain is found by all tests together in 4 of 5 cases when it is `found_at` standard errors large: the quantiles of the
 strictest of them, EWC-t, times what the maximum of three adds. ``python -m tests.benchmarks.judge --parts outlook``
-measures the share found at that gain, and how often the deciding tick lies in the range.
+measures the share found at that gain, and the shares decided at the near and at the far end of the range.
 """
 
 from __future__ import annotations
