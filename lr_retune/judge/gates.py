@@ -30,8 +30,8 @@ RULES: dict[str, str] = {
     "LRR202": "The whole interval lies below zero: the challenger is worse on ticks like these.",
     "LRR203": "The interval is too wide to exclude a loss larger than [gates] margin. More ticks of holdout "
     "([window] holdout) narrow it; until then the champion stays. The reason says which gains such rows find 4 times "
-    "in 5, and a range of further ticks that might decide: in simulations 8 of 10 were decided at its near end, nearly all "
-    "at its far end.",
+    "in 5, and a range of further ticks that might decide: in simulations 8 of 10 were decided at its near end, nearly "
+    "all at its far end.",
     "LRR204": "The challenger is not worse by more than the margin, but its gain stays below the floor: "
     "a new learning rate must bring at least [gates] floor.",
     "LRR210": "The holdout holds fewer labelled rows than [gates] min_rows.",
