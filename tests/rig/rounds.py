@@ -87,7 +87,11 @@ def rounds(
         for worker in workers:
             worker.join()
         told = sorted(_read(folder, promoters), key=lambda each: (each.round, each.promoter))
-        return told, list(contradictions(_open(config, url, far), told, count, promoters))
+        last = _open(config, url, far)
+        try:
+            return told, list(contradictions(last, told, count, promoters))
+        finally:
+            last.ledger._reads.dispose()
 
 
 def contradictions(stores: Stores, told: Sequence[Told], count: int, promoters: int) -> Iterator[str]:
