@@ -442,7 +442,7 @@ class Promote(Section):
     approval_expires: Duration = timedelta(days=7)  # and never later than the verdict itself, [gates] expires
     probation: int = Field(default=14, ge=0)  # ticks with labels, at most [watch] ticks; 0: none
     probation_alpha: float = Field(default=0.05, gt=0, lt=0.5)  # false rollbacks of one probation, all looks together
-    refit: Literal["none", "after_pass"] = "none"
+    refit: Literal["none", "after_pass"] = "after_pass"
 
     @model_validator(mode="after")
     def _built(self) -> Self:
