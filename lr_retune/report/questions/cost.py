@@ -12,7 +12,10 @@ NAMES = {
     "control": "the champion's rate on fresh data",
     "fixed": "the family's default rate",
     "repeats": "repeats by other seeds",
-    "attribution": "attribution",
+    "apart": "seeds that tell what the rate brought",
+    "old_rows": "the new rate on the champion's rows",
+    "again": "fits that had to be done once more",
+    "refit": "the refit on all rows that serves",
 }
 
 
@@ -60,7 +63,8 @@ def _blocks(case: Case) -> Iterator[Block]:
 
 def _serving(case: Case, unit: str) -> Table:
     result = case.result or {}
-    arms = [(name, result[name]) for name in ("challenger", "control", "fixed") if result.get(name)]
+    named = {"challenger": "challenger", "refit": "its refit, to serve", "control": "control", "fixed": "fixed"}
+    arms = [(name, result[arm]) for arm, name in named.items() if result.get(arm)]
     rows = [cells("champion", amount((case.before or {}).get("steps")), "–")] if case.before else []
     rows += [cells(name, amount(arm["steps"]), f"{short(arm['size'] / 1000, 4)} kB") for name, arm in arms]
     return table("Work of serving one row", ("model", unit, "size of its file"), rows, pairs=True)

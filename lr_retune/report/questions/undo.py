@@ -60,6 +60,7 @@ def _blocks(case: Case) -> Iterator[Block]:
     digests = {
         "champion before": (case.before or {}).get("model"),
         "challenger": ((case.result or {}).get("challenger") or {}).get("model"),
+        "its refit on all rows": ((case.result or {}).get("refit") or {}).get("model"),
         "rows of all spans": (settled.get("plan") or {}).get("digest"),
         "configuration": settled.get("config"),
     }
