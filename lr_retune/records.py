@@ -643,6 +643,7 @@ class HoldoutScores:
     golden: HoldoutScores | None = None  # rows that a person vouches for; their tick says nothing
     history: LabelHistory | None = None
     promised: tuple[float, ...] = ()  # the champion's loss per tick of its own holdout, in today's metric
+    best: float | None = None  # the least loss that any champion so far was promoted on, in today's metric
     served: tuple[int, int] | None = None  # the champion's steps and bytes
     threshold: float | None = None  # the champion's, where its version carries one
 

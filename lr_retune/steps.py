@@ -690,6 +690,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         suspects=_suspects(plan.contract, ours) if entity is None else {},
     )
     scores = guarded(scores, feed, plan, champion, files, known, gaps)
+    scores = replace(scores, best=stores.best_promise(plan.as_of))
     scores = replace(scores, golden=vouched(feed, plan, champion, model.predict, partial(score, result.challenger)))
     met = stores.looks(stores.key(champion, plan, seen.decision.action))
     look = look_at(scores.tick, "" if result.challenger is None else result.challenger.model, met, config.gates.alpha)

@@ -206,6 +206,8 @@ def test_a_feature_that_knows_the_label_is_too_good_to_be_true() -> None:
     assert answer(too_good, scores, binary())[:2] == ("LRR360", "PASS")
     won_back = replace(leak, challenger=scores.champion, champion=1 - scores.champion)  # the world had turned
     assert answer(too_good, won_back, binary())[:2] == ("LRR360", "PASS")
+    as_before = replace(leak, best=0.001)  # an earlier champion was as good, before the world turned
+    assert answer(too_good, as_before, binary())[:2] == ("LRR360", "PASS")
 
 
 # ── the golden set ────────────────────────────────────────────────────────────────────────────────

@@ -169,7 +169,7 @@ def test_a_change_is_waited_for_answered_and_followed_up(tmp_path: Path) -> None
     config = load_config(world(tmp_path, changed=100), environ={})
     stores = Stores.in_memory(config)
     bootstrap(config, stores, day(100))
-    seen = [retune(config, stores, day(d)) for d in range(103, 116)]
+    seen = [retune(config, stores, day(d)) for d in range(103, 119)]
     codes = [found.decision.reasons[0].code for found in seen]
     assert codes.index("too_early") < codes.index("loss_rose") < codes.index("follow_up")
     promoted = [found for found in seen if found.outcome == "promoted"]

@@ -69,7 +69,7 @@ def test_a_row_is_scored_by_the_model_that_was_champion_when_it_came(tmp_path: P
         at += count
     assert at == len(found.y)
     # trained on the changed world at last: the model promoted at a run time answers from that very time on
-    assert per_interval[-1] < 0.6 * max(per_interval)
+    assert per_interval[-1] < 0.65 * max(per_interval)
 
 
 def test_the_first_rows_after_a_promotion_are_the_new_champions(tmp_path: Path) -> None:

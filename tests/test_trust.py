@@ -55,6 +55,7 @@ READERS = {  # the only calls that make a model of bytes
 # Every place that asks for a model, and where its files come from: a store that held them against their digest.
 ASKED = {
     "replay.py: stores.files(champion)",
+    "probation.py: stores.files(champion)",
     "steps.py: judged(files)",  # part of a checked folder: the model as it was judged
     "steps.py: before",  # stores.models.get(…) of the model that a refit starts from
     "steps.py: stores.models.get(candidate.model)",

@@ -59,7 +59,7 @@ def always_valid(difference: np.ndarray, *, alpha: float = 0.05, prior: float = 
     --------
     >>> found = always_valid(np.array([1.0, 1.2, 0.9, 1.1, 1.0, 1.05, 0.95, 1.1]))
     >>> found.decided, found.sign
-    (7, 1)
+    (5, 1)
     """
     if not np.isfinite(difference).all():
         raise ValueError("a difference per tick must be finite")

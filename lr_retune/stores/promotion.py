@@ -203,6 +203,11 @@ class Stores:
         """Show a settlement whose run the registry lost."""
         self._show(settlement, {}, again=True)
 
+    def best_promise(self, as_of: datetime) -> float | None:
+        """The least loss that a champion up to then was promoted on, in today's metric."""
+        past = (move.champion for move in self._chronicle.moves if move.as_of <= as_of)
+        return min((each.promised for each in past if each.question == self.config.question), default=None)
+
     @property
     def moves(self) -> Sequence[Move]:
         """Every change of the champion, oldest first."""

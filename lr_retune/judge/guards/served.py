@@ -63,8 +63,8 @@ def _cost(scores: HoldoutScores, result: TuneResult, config: Config) -> Answer:
 def too_good(scores: HoldoutScores, result: TuneResult, config: Config) -> Verdict:
     """Whether the challenger's loss lies far below anything that this stream has shown without a leak.
 
-    That is: below a share of both what the champion promised and what it loses now, and below its best tick. A world
-    that changed makes the champion worse, so winning that back is not too good.
+    That is: below a share of what it loses now and of the least that any champion of this model promised, and below the
+    champion's best tick. A world that changed makes champions worse, so winning that back is not too good.
     """
     return verdict("too_good", blind(scores) or _too_good(scores, result, config))
 
@@ -74,8 +74,9 @@ def _too_good(scores: HoldoutScores, result: TuneResult, config: Config) -> Answ
         return not_asked("the champion promised another loss")
     loss = loss_for(config.metric)
     now, new = loss.value(scores.y, scores.champion), loss.value(scores.y, scores.challenger)
-    least = min(now, float(np.mean(scores.promised)))
-    told = f"loss {new:.4g}, the champion now {now:.4g} and at its own judgement {np.mean(scores.promised):.4g}"
+    own = float(np.mean(scores.promised))
+    least = min(now, own, own if scores.best is None else scores.best)
+    told = f"loss {new:.4g}, the champion now {now:.4g} and at its own judgement {own:.4g}"
     if not new < min((1 - config.gates.too_good) * least, *scores.promised):
         return "LRR360", "PASS", told
     return "LRR361", "INCONCLUSIVE", f"{told}: too good to be true{_suspect(result)}"
