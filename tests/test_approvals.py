@@ -181,6 +181,22 @@ def test_of_answers_at_once_one_stands(tmp_path: Path, same: bool) -> None:
     assert one.ledger.verify("fraud") == []
 
 
+def test_who_finds_the_champion_changed_by_the_same_answer_is_told_so(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = waits(stores)
+    look = stores.refuse_overtaken
+
+    def faster(entry: Any) -> None:
+        monkeypatch.setattr(stores, "refuse_overtaken", look)
+        approve(stores, decision, now=SOON, actor="carl", reason="now")
+        look(entry)
+
+    monkeypatch.setattr(stores, "refuse_overtaken", faster)
+    done = approve(stores, decision, now=SOON, **BY)
+    assert (done.said.by, done.repeated, stores.ledger.head("fraud").epoch) == ("carl", True, 2)
+
+
 # ── what may be approved ──────────────────────────────────────────────────────────────────────────
 def test_files_that_were_swapped_while_it_waited_are_refused_before_anything_is_filed(stores: Stores) -> None:
     decision = waits(stores)
