@@ -271,6 +271,7 @@ class LossEvidence:
     now: float | None = None  # mean loss since the most likely start of the change; None: there is none
     changed: int = 0  # mature ticks since then
     visible: float | None = None  # smallest rise that shows within 14 ticks at one false alarm in 1,000; share
+    level: float | None = None  # as `now`, by medians, which single odd ticks do not move
 
 
 @dataclass(frozen=True, slots=True)

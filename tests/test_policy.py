@@ -254,6 +254,19 @@ def test_a_harder_world_settles_and_is_what_later_losses_are_held_against() -> N
     assert past.rebased("d" * 64) is None
 
 
+def test_one_odd_tick_is_no_harder_world_and_waits_no_longer_than_max_age() -> None:
+    bad, seen = probe(0.0), facts(0.2, alarm=True)
+    assert seen.loss is not None
+    one = replace(seen, probe=bad, loss=replace(seen.loss, now=3.0, level=3.0, changed=1))
+    gone = replace(seen, probe=bad, loss=replace(seen.loss, now=1.3, level=1.0, changed=9))
+    lasting = replace(seen, probe=bad, loss=replace(seen.loss, now=1.3, level=1.2, changed=9))
+    for odd, code in ((one, "unproven"), (gone, "unproven"), (lasting, "harder")):
+        decision = decide(odd, RECENT, config())
+        assert (decision.action, decision.reasons[0].code) == ("keep", code)
+    weak = replace(one, probe=probe(0.0, 0.1))
+    assert decide(weak, settled(31), config()).reasons[0].code == "age"
+
+
 def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_nothing_is() -> None:
     quiet = [days for days in range(1, 20) if probe_due(facts(), probed_before(every=days), config())]
     assert quiet == list(range(6, 20))  # the cooldown is over

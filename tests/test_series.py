@@ -87,7 +87,7 @@ def test_spread_falls_back_where_most_differences_are_zero_and_is_nan_without_an
     assert np.isnan(spread([1.0], []))
 
 
-@given(losses_of_ticks, st.floats(0.5, 100), st.floats(-5, 5))
+@given(losses_of_ticks.map(lambda found: [round(v, 6) for v in found]), st.floats(0.5, 100), st.floats(-5, 5))
 def test_spread_scales_with_the_unit_and_knows_no_level(losses: list[float], unit: float, level: float) -> None:
     moved = [unit * value + level for value in losses]
     assert spread(moved) == pytest.approx(unit * spread(losses), rel=1e-6, abs=1e-9)
@@ -100,6 +100,16 @@ def test_a_lasting_rise_is_an_alarm_and_its_start_is_found() -> None:
     assert answer.cusum > Policy().cusum_h
     assert answer.since is not None
     assert abs(answer.since - (START + 20 * DAY)) <= 2 * DAY
+
+
+def test_one_odd_tick_is_no_level_and_a_lasting_rise_is() -> None:
+    calm, promised = noise(20, seed=2, mean=80, sd=4), noise(28, seed=4, mean=80, sd=4)
+    newest, passed = found([*calm, 233.0], promised), found([*calm, 233.0, *noise(6, seed=5, mean=80, sd=4)], promised)
+    assert newest.alarm
+    assert newest.changed == 1
+    assert passed.level == pytest.approx(80, abs=6)
+    lasting = found([*calm, 233.0, *noise(6, seed=5, mean=120, sd=4)], promised)
+    assert lasting.level == pytest.approx(120, abs=6)
 
 
 def test_one_bad_tick_of_moderate_size_is_no_alarm() -> None:

@@ -310,7 +310,7 @@ def _seen(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "champion": facts["champion"],
         "since": None if since is None else datetime.fromisoformat(since),
-        "level": loss.get("now"),
+        "level": loss.get("level", loss.get("now")),
         "probe": None if probe is None else probe_from(probe),
         "question": facts.get("question", ""),
         "suspected": any(signal["raised"] for signal in (facts.get("suspicion") or {}).get("signals", ())),

@@ -127,6 +127,15 @@ def mends_nothing(probe: Probe, loss: LossEvidence) -> bool:
     return probe.learned >= LEARNED and probe.gain + SURE * probe.error < _mended(loss)
 
 
+def lasts(loss: LossEvidence) -> bool:
+    """Whether the risen loss is a level: of as many ticks as a fresh model needs to know it, and not of few odd ones.
+
+    The sum may have left zero long before the rise: one odd tick is an alarm then, and would be taken for the level.
+    """
+    level = current(loss) if loss.level is None else loss.level
+    return loss.changed >= LEARNED and level - loss.promised >= (current(loss) - loss.promised) / 2
+
+
 def too_early(probe: Probe, loss: LossEvidence) -> bool:
     """Whether a training now would learn too little of the change: nothing at all, or what makes it worse."""
     if not probe.learned:

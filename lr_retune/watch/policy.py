@@ -17,6 +17,7 @@ from lr_retune.records import (
     Facts,
     History,
     LossEvidence,
+    Probe,
     Reason,
     content_digest,
     iso,
@@ -182,17 +183,26 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
         return None
     code, words = _words(loss, facts)
     probe = facts.probe if loss is facts.loss else None  # it met on the loss, not on the ranking
-    if probe is not None and fixable.mends_nothing(probe, loss):
-        text = f"{words}; {twins(probe)}: the world got harder, and from now on this is its level"
-        return _Answer("keep", (Reason("harder", text), *explained(facts)))
-    if probe is not None and fixable.too_early(probe, loss):
-        text = f"{words}; {twins(probe)}; a challenger would have to be judged on all that came since the change"
-        return _Answer("keep", (Reason("too_early", text), *explained(facts)))
-    if probe is not None and config.policy.proof and fixable.unproven(probe, loss):
-        text = f"{words}; {twins(probe)}: that is too little to tell, and the next probe tells more"
-        return _Answer("keep", (Reason("unproven", text), *explained(facts)))
+    if probe is not None and (wait := _not_yet(words, probe, loss, config)) is not None:
+        if wait.code != "harder" and _old(facts, history, config):
+            return None  # it waits no longer than max_age
+        return _Answer("keep", (wait, *explained(facts)))
     pays, why = worth(facts, loss, history, config)
     return _train(code, f"{words}; {why}", facts, history, config) if pays else None
+
+
+def _not_yet(words: str, probe: Probe, loss: LossEvidence, config: Config) -> Reason | None:
+    """Why a probe speaks against a training now, if it does."""
+    seen = f"{words}; {twins(probe)}"
+    if fixable.mends_nothing(probe, loss):
+        if fixable.lasts(loss):
+            return Reason("harder", f"{seen}: the world got harder, and from now on this is its level")
+        return Reason("unproven", f"{seen}: few ticks are odd, and whether their level lasts, the next ones tell")
+    if fixable.too_early(probe, loss):
+        return Reason("too_early", f"{seen}; a challenger would have to be judged on all that came since the change")
+    if config.policy.proof and fixable.unproven(probe, loss):
+        return Reason("unproven", f"{seen}: that is too little to tell, and the next probe tells more")
+    return None
 
 
 def _words(loss: LossEvidence, facts: Facts) -> tuple[str, str]:

@@ -28,7 +28,8 @@ REASONS: dict[str, str] = {
     "unproven": "The same, where chance alone could have made the difference: it does not speak for a training, and it "
     "does not rule one out. Where the loss rose and a fresh model is hardly better, the next probe is waited for.",
     "harder": "The loss rose, and a probe found that a fresh model is as bad: the world got harder, and a retrain "
-    "would change nothing. It is said once; from then on the loss is held against the level it has now.",
+    "would change nothing. It is said once, of four ticks or more and never of few odd ones; from then on the loss is "
+    "held against the level it has now.",
     "too_early": "The loss rose so lately that the newest ticks, on which a challenger is judged, are all or nearly "
     "all there is of the change: a probe found that too little can be learned of it. A few ticks later it can.",
     "nothing_fixable": "It was time to look whether the champion aged, and a probe found that fresh data would mend "

@@ -17,6 +17,7 @@ from lr_retune.records import LossEvidence, Rows, TickLoss, at, micros
 
 _LOOK_AHEAD = 14  # ticks within which the smallest visible rise is told
 _ARL = 1000.0  # ticks between two false alarms
+_ROUNDING = 1e-12  # share of the largest loss
 _SMALLEST_SPREAD = 1e-3  # share of the promise; real ticks vary more, and rounding must not look like a change
 
 
@@ -65,6 +66,8 @@ def spread(*series: Sequence[float]) -> float:
     steps = np.concatenate([np.empty(0), *(np.diff(np.asarray(s, dtype=np.float64)) for s in series if len(s) > 1)])
     if not len(steps):
         return math.nan
+    largest = max(abs(value) for s in series for value in s)
+    steps = np.where(np.abs(steps) > _ROUNDING * largest, steps, 0.0)
     # the median of one or two differences is often near zero by luck
     robust = 1.4826 * float(np.median(np.abs(steps))) if len(steps) > 2 else 0.0
     return (robust or math.sqrt(float(np.square(steps).mean()))) / math.sqrt(2.0)
@@ -110,6 +113,7 @@ def evidence(
         now=math.fsum(changed) / len(changed) if changed else None,
         changed=len(changed),
         visible=visible(sd, promise),
+        level=_level(changed, promise, promised_ticks),
     )
 
 
@@ -165,6 +169,14 @@ def _start(series: Sequence[tuple[TickLoss, float]], promise: float, since: date
     above = np.cumsum([rise for _, rise in reversed(found)])
     likely = np.where(above > 0, above**2 / np.arange(1, len(found) + 1), -1.0)
     return found[len(found) - 1 - int(np.argmax(likely))][0]
+
+
+def _level(changed: Sequence[float], promise: float, promised_ticks: Sequence[float]) -> float | None:
+    """What ticks lose since the change: the promise, moved by as much as the median tick moved."""
+    if not changed:
+        return None
+    usual = float(np.median(promised_ticks)) if len(promised_ticks) else promise
+    return promise + float(np.median(changed)) - usual
 
 
 def _mean_and_half_width(losses: Sequence[float]) -> tuple[float, float]:

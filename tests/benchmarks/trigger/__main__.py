@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tests.benchmarks.trigger import matrix, policies, shuffled, tables
 from tests.benchmarks.trigger.facts import configured
@@ -53,31 +53,36 @@ def main() -> None:
     names = QUICK if asked.quick else tuple(asked.sets.split(","))
     for part in asked.parts.split(","):
         began = time.monotonic()
-        _say(f"({part})\n{_part(part, names, asked.quick, asked.jobs)}")
+        _say(f"({part})")
+        for text in _part(part, names, asked.quick, asked.jobs):
+            _say(text)
         _say(f"({part}) took {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def _part(part: str, names: tuple[str, ...], quick: bool, jobs: int) -> str:
+def _part(part: str, names: tuple[str, ...], quick: bool, jobs: int) -> Iterator[str]:
+    """What it prints, piece by piece as it comes: an interruption loses only what is not there yet."""
     if part == "b":
         return _random_order(names, quick, jobs)
     if part == "d":
         return _over_time(names, jobs)
-    table: Callable[[bool], str] = importlib.import_module(f"tests.benchmarks.trigger.{ELSEWHERE[part]}").table
+    table: Callable[[bool], Iterator[str]] = importlib.import_module(
+        f"tests.benchmarks.trigger.{ELSEWHERE[part]}"
+    ).table
     return table(quick)
 
 
-def _over_time(names: tuple[str, ...], jobs: int) -> str:
+def _over_time(names: tuple[str, ...], jobs: int) -> Iterator[str]:
     matrices, configs = matrix.load_all(names, jobs=jobs), OURS | MORE
-    run = tables.Run(matrices, policies.table(matrices, configs))
-    return f"{tables.settings(matrices, configs)}\n\n{tables.over_time(run, list(OURS))}"
+    yield tables.settings(matrices, configs)
+    yield tables.over_time(tables.Run(matrices, policies.table(matrices, configs)), list(OURS))
 
 
-def _random_order(names: tuple[str, ...], quick: bool, jobs: int) -> str:
+def _random_order(names: tuple[str, ...], quick: bool, jobs: int) -> Iterator[str]:
     matrices, configs = matrix.load_all(names, jobs=jobs), OURS | {"careful, no probe": MORE["careful, no probe"]}
     amount = shuffled.QUICK if quick else shuffled.Amount()
-    alarms = tables.in_random_order(shuffled.measured(names, configs, amount, jobs), list(OURS))
-    soon = tables.power(shuffled.power(names, configs, amount, jobs))
-    return f"{tables.settings(matrices, configs)}\n\n{alarms}\n\n{soon}"
+    yield tables.settings(matrices, configs)
+    yield tables.in_random_order(shuffled.measured(names, configs, amount, jobs), list(OURS))
+    yield tables.power(shuffled.power(names, configs, amount, jobs))
 
 
 def _say(text: str) -> None:

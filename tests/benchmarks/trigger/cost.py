@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ name = "log_loss"
 """
 
 
-def table(quick: bool) -> str:
+def table(quick: bool) -> Iterator[str]:
     """CPU seconds and peak MB per rows of a tick, with the bars."""
     found: dict[tuple[str, int], dict[str, float]] = {}
     for rows in QUICK if quick else FULL:
@@ -57,7 +57,7 @@ def table(quick: bool) -> str:
                 if arm == "native" or rows <= AGAINST:
                     found[arm, rows] = _measured(arm, Path(folder))
     head = f"{'':12s}{'rows':>10s}{'import s':>10s}{'CPU s':>8s}{'MB':>7s}"
-    return "\n".join([head, *(_line(*key, of) for key, of in found.items()), "", *_bars(found, quick=quick)])
+    yield "\n".join([head, *(_line(*key, of) for key, of in found.items()), "", *_bars(found, quick=quick)])
 
 
 def _line(arm: str, rows: int, of: dict[str, float]) -> str:

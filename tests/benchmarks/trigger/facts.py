@@ -61,7 +61,7 @@ class Ledger:
         return History(tuple(self.decisions), self.born)
 
     def remember(self, facts: Facts, key: str, action: Action, codes: tuple[str, ...], outcome: Outcome) -> None:
-        since, level = (None, None) if facts.loss is None else (facts.loss.since, facts.loss.now)
+        since, level = (None, None) if facts.loss is None else (facts.loss.since, facts.loss.level)
         self.decisions.append(
             PastDecision(key, facts.as_of, action, codes, outcome, facts.champion, since, level, probe=facts.probe)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ ASKED = (
 )
 
 
-def table(quick: bool) -> str:
+def table(quick: bool) -> Iterator[str]:
     """Median ticks, and the bar."""
     kind, lives = Kind(ROWS), 2 if quick else 6
     names = ASKED[:4] if quick else ASKED
@@ -36,13 +36,11 @@ def table(quick: bool) -> str:
     ]
     walks = walked(asked)
     found = {name: [walk for walk in walks if walk.change == name] for name in names}
-    return "\n\n".join(
-        [
-            f"{ROWS:,} rows a tick, labels {LATE} ticks late; median tick at which it is found, the changed one is 1\n"
-            + aligned([_HEAD, *(_cells(name, each) for name, each in found.items())]),
-            bars([_bar(found)]),
-        ]
+    yield (
+        f"{ROWS:,} rows a tick, labels {LATE} ticks late; median tick at which it is found, the changed one is 1\n"
+        + aligned([_HEAD, *(_cells(name, each) for name, each in found.items())])
     )
+    yield bars([_bar(found)])
 
 
 _HEAD = ("", "loss %", "estimated %", "suspected", "x0 named", "loss alarm", "retrain", "by")

@@ -10,10 +10,10 @@ three minutes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from multiprocessing import get_context
 from statistics import median
 
@@ -105,14 +105,16 @@ def walked(asked: Sequence[Asked], jobs: int = JOBS) -> list[Walk]:
 
 
 Cells = dict[tuple[Kind, str], list[Walk]]
+Line = Callable[[Kind, str, Sequence[Walk]], tuple[str, ...]]
 
 
-def cells(asked: Sequence[Asked], jobs: int = JOBS) -> Cells:
-    """Walks of each kind of stream and change, in the order asked."""
-    found: Cells = {}
-    for one, came in zip(asked, walked(asked, jobs), strict=True):
-        found.setdefault((one.kind, one.change), []).append(came)
-    return found
+def cells(asked: Sequence[Asked], line: Line, jobs: int = JOBS) -> Iterator[tuple[str, Kind, str, list[Walk]]]:
+    """Walks of each kind of stream and change, in the order asked, each with its line as soon as it is walked."""
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        came = zip(asked, pool.map(walk, asked), strict=True)
+        for (kind, name), group in groupby(came, key=lambda pair: (pair[0].kind, pair[0].change)):
+            walks = [walk for _, walk in group]
+            yield "  ".join(line(kind, name, walks)), kind, name, walks
 
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
@@ -141,29 +143,37 @@ FOUND: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
 )
 
 
-def table(quick: bool) -> str:
-    """Both tables and the bars."""
+def table(quick: bool) -> Iterator[str]:
+    """Each line as it comes, then both tables and the bars."""
     amount = QUICK if quick else Amount()
-    still = [each for kind in amount.common for change in (STABLE, HARMLESS) for each in _still(kind, change, amount)]
-    still += [each for kind in amount.rare for each in _still(kind, STABLE, amount)]
-    changed = [
-        each
-        for kind in amount.common
-        for change in CHANGES
-        if change != HARMLESS
-        for each in _changed(kind, change, amount)
-    ]
-    changed += [each for kind in amount.rare for change in RARE_CHANGES for each in _changed(kind, change, amount)]
-    quiet, moved = cells(still), cells(changed)
-    return "\n\n".join(
-        [
-            "for each 1,000 ticks; spells of what goes on count once; 95 % upper bound by Poisson\n"
-            + aligned([_still_head(), *(_still_cells(kind, name, walks) for (kind, name), walks in quiet.items())]),
-            "median tick at which it is found, the changed one being 1 (share of lives that find it)\n"
-            + aligned([_changed_head(), *(changed_cells(kind, name, walks) for (kind, name), walks in moved.items())]),
-            bars(_bars(quiet, moved)),
-        ]
+    quiet, moved = Cells(), Cells()
+    for found, asked, line in ((quiet, stable(amount), _still_cells), (moved, planted(amount), changed_cells)):
+        for text, kind, name, walks in cells(asked, line):
+            found[kind, name] = walks
+            yield text
+    yield (
+        "for each 1,000 ticks; spells of what goes on count once; 95 % upper bound by Poisson\n"
+        + aligned([_still_head(), *(_still_cells(kind, name, walks) for (kind, name), walks in quiet.items())])
     )
+    yield (
+        "median tick at which it is found, the changed one being 1 (share of lives that find it)\n"
+        + aligned([_changed_head(), *(changed_cells(kind, name, walks) for (kind, name), walks in moved.items())])
+    )
+    yield bars(_bars(quiet, moved))
+
+
+def stable(amount: Amount) -> list[Asked]:
+    """Lives in which nothing changes that counts."""
+    kinds = [(kind, STABLE) for kind in amount.rare]
+    kinds += [(kind, change) for kind in amount.common for change in (STABLE, HARMLESS)]
+    return [each for kind, change in kinds for each in _still(kind, change, amount)]
+
+
+def planted(amount: Amount) -> list[Asked]:
+    """Lives in which something changes after some ticks."""
+    kinds = [(kind, change) for kind in amount.rare for change in RARE_CHANGES]
+    kinds += [(kind, change) for kind in amount.common for change in CHANGES if change != HARMLESS]
+    return [each for kind, change in kinds for each in _changed(kind, change, amount)]
 
 
 def _still(kind: Kind, change: Change, amount: Amount) -> list[Asked]:
