@@ -11,10 +11,12 @@ import pytest
 
 from lr_retune import steps
 from lr_retune.config import Config, load_config
+from lr_retune.data.feed import Feed
 from lr_retune.plugins import load_plugins
 from lr_retune.records import FitData, FittedModel, Report, canonical
 from lr_retune.retune import bootstrap, retune
 from lr_retune.search.arms import Arms
+from lr_retune.steps import refitting
 from lr_retune.stores.bundle import judged, native, unpack_meta
 from lr_retune.stores.gate import verdict
 from lr_retune.stores.promotion import Stores
@@ -72,7 +74,7 @@ def test_the_champion_meets_the_next_challenger_by_scores_that_had_not_seen_the_
     assert later.judgement is not None
     assert found.result is not None
     assert found.result.challenger is not None
-    rows = steps.Feed(config, load_plugins(config).feeds, day(156)).rows(later.plan.contract, later.plan.holdout)
+    rows = Feed(config, load_plugins(config).feeds, day(156)).rows(later.plan.contract, later.plan.holdout)
     files = stores.models.get(found.result.challenger.model)
     score = steps.load_model(config, "lightgbm", files).predict(rows.x)
     assert later.judgement.losses["champion"] == pytest.approx(np.abs(rows.y - score).mean())
@@ -86,7 +88,7 @@ def test_the_watch_measures_the_reference_by_the_judged_model(tmp_path: Path) ->
     assert found.result is not None
     assert found.result.challenger is not None
     assert found.plan is not None
-    rows = steps.Feed(config, load_plugins(config).feeds, day(156)).rows(found.plan.contract, found.plan.holdout)
+    rows = Feed(config, load_plugins(config).feeds, day(156)).rows(found.plan.contract, found.plan.holdout)
     passed, serves = (stores.models.get(digest) for digest in (found.result.challenger.model, found.champion.model))
     unseen, known = (
         np.sqrt(((rows.y - steps.load_model(config, "lightgbm", files).predict(rows.x)) ** 2).mean())
@@ -110,7 +112,7 @@ class Blind:
 def test_a_refit_that_went_wrong_is_dropped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    ours = steps.follow
+    ours = refitting.follow
 
     def strange(family: Any, data: FitData, *asked: Any) -> Arms:
         y = -data.train.y if broken == "worse" else data.train.y
@@ -118,7 +120,7 @@ def test_a_refit_that_went_wrong_is_dropped_with_the_reason(
         trial, model = arms.models["challenger"]
         return arms if broken == "worse" else replace(arms, models={"challenger": (trial, Blind(model))})
 
-    monkeypatch.setattr(steps, "follow", strange)
+    monkeypatch.setattr(refitting, "follow", strange)
     _, stores, found = promoted(tmp_path)
     assert found.outcome == "promoted"
     assert found.result is not None

@@ -56,10 +56,10 @@ READERS = {  # the only calls that make a model of bytes
 ASKED = {
     "replay.py: stores.files(champion)",
     "probation.py: stores.files(champion)",
-    "steps.py: judged(files)",  # part of a checked folder: the model as it was judged
-    "steps.py: before",  # stores.models.get(…) of the model that a refit starts from
-    "steps.py: stores.models.get(candidate.model)",
-    "steps.py: files",  # of stores.files(champion), or of `reproduces`, whose callers hold the test on rollback below
+    "steps/files.py: judged(files)",  # part of a checked folder: the model as it was judged
+    "steps/refitting.py: before",  # stores.models.get(…) of the model that a refit starts from
+    "steps/files.py: stores.models.get(candidate.model)",
+    "steps/files.py: files",  # of stores.files(champion), or of `reproduces`, whose callers the test on rollback holds
     "adopt.py: bare",  # of a foreign file, after a child process survived it
 }
 
