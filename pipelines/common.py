@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from lr_retune import console
 from lr_retune.errors import DependencyError, RetuneError
 from lr_retune.records import Report
-from pipelines import blocks, sweep, telling
+from pipelines import artifacts, blocks, sweep, telling
 from pipelines.masks import Secrets
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def step_of(secrets: Secrets) -> Step:
     def step(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         @task(
             name=function.__name__,
+            task_run_name=f"{function.__name__} {runtime.flow_run.name or ''}".strip(),
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=len(RETRY_DELAYS),
@@ -125,15 +126,19 @@ def _walked(path: MainPath, tick: Tick, tidy: bool, then: Look) -> State[Any]:
     log, step = get_run_logger(), step_of(tick.secrets)
     for note in step(tick.stores.reconcile) if tidy else ():
         log.warning(tick.secrets.masked(note))
+    known = tick.stores.ledger.last(tick.config.name).seq
     found = tick.secrets.report(path(tick.config, tick.stores, tick.as_of, step=step))
     for reason in found.decision.reasons:
         log.info("%s: %s", found.decision.action, reason.text)
     for note in found.notes:
         log.warning(note)
+    came = telling.outcome(found)
     telling.emit(telling.DECISION, found, tick.reference)
-    telling.show(tick.config, found)
+    if came in telling.NEWS and tick.stores.ledger.last(tick.config.name).seq > known:  # a repeated run is no news
+        telling.emit(telling.NEWS[came], found, tick.reference)
+    artifacts.show(tick.config, tick.stores, found, tick.secrets)
     then(tick, found)
-    _tag(telling.outcome(found))
+    _tag(came)
     return telling.ended(found)
 
 

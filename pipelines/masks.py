@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,14 @@ class Secrets:
         for value in self._values:
             text = text.replace(value, MASK)
         return text
+
+    def anywhere(self, value: Any) -> Any:
+        """Texts, mappings and sequences of them without them; what is neither stays."""
+        if isinstance(value, str):
+            return self.masked(value)
+        if isinstance(value, Mapping):
+            return {key: self.anywhere(item) for key, item in value.items()}
+        return type(value)(map(self.anywhere, value)) if isinstance(value, (list, tuple)) else value
 
     def report(self, found: Report) -> Report:
         """A report whose sentences are without them; identities and figures stay."""

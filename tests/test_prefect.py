@@ -37,8 +37,9 @@ from lr_retune.errors import (
     HeldError,
     IntegrityError,
 )
+from lr_retune.review import case_of
 from lr_retune.stores.promotion import Stores
-from pipelines import common, deploy, process, sweep, telling
+from pipelines import artifacts, common, deploy, process, sweep, telling
 from pipelines.blocks import RetuneConfig
 from pipelines.masks import MASK, Secrets
 from pipelines.retune import retune
@@ -89,6 +90,22 @@ def told(kind: str) -> str:
         return str(answer.text)
 
 
+def heard_of(prefix: str) -> list[dict[str, Any]]:
+    """Events that the server keeps, once two looks in a row find the same ones."""
+    found: list[dict[str, Any]] = []
+    for _ in range(60):
+        with get_client(sync_client=True) as client:
+            answer = client._client.post(
+                "/events/filter", json={"filter": {"event": {"prefix": [prefix]}}, "limit": 50}
+            )
+        answer.raise_for_status()
+        if found and len(found) == len(answer.json()["events"]):
+            break
+        found = answer.json()["events"]
+        time.sleep(2)
+    return found
+
+
 # ── flows ─────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.fault("E7")
 def test_a_flow_walks_the_path_of_the_command_and_a_second_run_at_the_same_time_changes_nothing(
@@ -112,8 +129,21 @@ def test_a_flow_walks_the_path_of_the_command_and_a_second_run_at_the_same_time_
     assert emitted == [telling.DECISION]  # settled: no retrain is due
     assert rows(world) == before
     assert "demo 2024-06-09" in told("flow_runs")  # model and tick
-    assert f"## demo: {twin['outcome']}" in told("artifacts")
-    assert "demo-trials" in told("artifacts")
+    kept = told("artifacts")
+    assert f"## demo: {twin['outcome']}" in kept
+    for question in ("Why now?", "What did it cost?", "How do I undo it, or repeat it?"):
+        assert f"### {question.replace('?', chr(92) * 2 + '?')}" in kept
+    assert {"demo-decision", "demo-verdicts", "demo-trials"} <= set(re.findall(r"demo-[a-z]+", kept))
+    assert "tune demo 2024-06-09" in told("task_runs")
+    heard = heard_of("lr-retune.")
+    (news,) = [e for e in heard if e["event"] == telling.NEWS[twin["outcome"]]]  # once, though it ran twice
+    assert news["resource"]["prefect.resource.id"] == telling.resource("demo")
+    assert (news["payload"]["decision"], news["payload"]["gain"].keys()) == (
+        twin["decision"]["id"],
+        {"effect", "low", "high"},
+    )
+    assert {e["event"] for e in heard} == {telling.DECISION, telling.RETRAIN_DUE, news["event"]}
+    assert not [key for e in heard for key in ("contract", "ticks", "rows") if key in e["payload"]]
 
 
 def test_nothing_to_do_is_completed_and_a_feed_that_broke_its_contract_is_failed(server: None, world: Path) -> None:
@@ -220,10 +250,13 @@ def test_a_secret_that_found_its_way_into_a_reason_is_not_on_the_page(world: Pat
     columns = worlds.rows()
     worlds.write(world.parent, {name: values for name, values in columns.items() if name != "a"})
     config = load_config(world)
-    found = main_path.watch(config, Stores.open(config), worlds.day(160))
-    assert "is missing" in "\n".join(telling.summary(found))
-    clean = Secrets(["is missing"]).report(found)
-    assert "is missing" not in "\n".join(telling.summary(clean)) + str(telling.ended(clean).message)
+    stores = Stores.open(config)
+    found = main_path.watch(config, stores, worlds.day(160))
+    case, secrets = case_of(config, stores, found.decision.id), Secrets(["is missing"])
+    assert "is missing" in artifacts.summary(case)
+    assert "is missing" not in artifacts.summary(artifacts.clean(case, secrets))
+    clean = secrets.report(found)
+    assert "is missing" not in str(telling.ended(clean).message)
     assert clean.decision.id == found.decision.id
 
 
@@ -266,7 +299,7 @@ def test_a_bug_shows_its_place_and_not_the_secret_in_its_traceback() -> None:
 # ── what is shown ─────────────────────────────────────────────────────────────────────────────────
 @given(st.text())
 def test_names_from_the_feed_are_no_markup(name: str) -> None:
-    cell = telling._cell(name)
+    cell = artifacts._cell(name)
     bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", cell)  # without what CommonMark takes literally
     assert not set("<>[]`*_|\\#!~&\n\r") & set(bare)
     assert not re.search(r"www\.|://|@", bare)  # nor is there a bare link
@@ -275,14 +308,14 @@ def test_names_from_the_feed_are_no_markup(name: str) -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True))
 def test_an_artifact_key_is_one_that_prefect_takes_and_only_this_models(name: str) -> None:
-    key = telling._key(name)
+    key = artifacts._key(name)
     assert re.fullmatch(r"[a-z0-9-]+", key)
-    assert telling._key(name.upper() + "x") != key
+    assert artifacts._key(name.upper() + "x") != key
 
 
 def test_the_way_to_a_run_shows_no_password_and_only_where_a_browser_can_go() -> None:
-    assert telling._run("http://bob:pw@mlflow.local:5000/base/", "abc") == "http://mlflow.local:5000/base/#/runs/abc"
-    assert telling._run("sqlite:///mlflow.db", "abc") is None
+    assert artifacts._run("http://bob:pw@mlflow.local:5000/base/", "abc") == "http://mlflow.local:5000/base/#/runs/abc"
+    assert artifacts._run("sqlite:///mlflow.db", "abc") is None
 
 
 # ── the dead ──────────────────────────────────────────────────────────────────────────────────────
