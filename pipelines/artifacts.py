@@ -62,6 +62,7 @@ def clean(case: Case, secrets: Secrets) -> Case:
 
 def _verdicts(found: Report) -> list[dict[str, Any]]:
     assert found.judgement is not None
+    asked = sorted(found.judgement.verdicts, key=lambda v: (v.status == "PASS", v.code == NOT_ASKED))
     return [
         {
             "gate": v.gate,
@@ -72,7 +73,7 @@ def _verdicts(found: Report) -> list[dict[str, Any]]:
             "to": _percent(v.high),
             "why": printable(v.reason),
         }
-        for v in found.judgement.verdicts
+        for v in asked  # what did not pass comes first
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lr_retune.report.blocks import Case
+from lr_retune.report.markdown import decision_markdown
 from lr_retune.report.page import LARGEST, decision_page, policy, themed_style
 from lr_retune.review import case_of
 from lr_retune.stores.status import past
@@ -106,6 +107,17 @@ def test_every_decision_answers_the_eight_questions(cases: dict[str, Case]) -> N
         assert tuple(sections) == QUESTIONS, name
         assert page.decode().count('<p class="answer">') == 8, name
         assert "None" not in re.sub(r"<script.*</script>", "", page.decode(), flags=re.S), name
+
+
+def test_screens_that_show_text_get_the_same_answers_and_first_what_undoes_the_decision(
+    cases: dict[str, Case], hostile: Case
+) -> None:
+    for name, case in {**cases, "hostile": hostile}.items():
+        found = decision_markdown(case, lambda text: "".join(c for c in text if c.isalnum() or c in " ,.?"))
+        assert found.count("\n### ") == 8, name
+        assert not re.search(r"None|<script|\x1b|^::error", found, flags=re.M), name
+    top = decision_markdown(cases["promoted"], str).partition("###")[0]
+    assert "`lr-retune rollback --to 1" in top
 
 
 def test_the_verdict_follows_from_the_figures_of_the_page(cases: dict[str, Case]) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from lr_retune.report.blocks import Block, Case, Commands, Note, Section, Table
 from lr_retune.report.headline import headline
 from lr_retune.report.questions import answered
+from lr_retune.report.questions.undo import urgent
 
 _ROWS = 12  # of a table: the page has all of them
+_SENTENCE = 60  # characters
 Escape = Callable[[str], str]
 
 
@@ -28,6 +30,7 @@ def decision_markdown(case: Case, escape: Escape, outcome: str = "") -> str:
     lines += ["", escape(head.lead)] if head.lead else []
     shown = [(name, value, beside) for name, value, beside in head.figures]
     lines += ["", *grid(("", "", "held against"), shown, escape)] if shown else []
+    lines += _block(Commands(todo), escape) if (todo := urgent(case)) else ()
     for section in answered(case):
         lines += ["", *_section(section, escape)]
     return "\n".join(lines) + "\n"
@@ -57,9 +60,20 @@ def _block(block: Block, escape: Escape) -> Iterator[str]:
         yield from (f"- {_code(line)}: {escape(what)}" for line, what in block.lines)
     elif isinstance(block, Table) and not block.folded:
         yield from ("", f"*{escape(block.caption)}*", "")
-        yield from grid(block.head, ([cell.text for cell in row] for row in block.rows[:_ROWS]), escape)
+        rows = [[cell.text for cell in row] for row in block.rows[:_ROWS]]
+        yield from _listed(rows, escape) if _wordy(block) else grid(block.head, rows, escape)
         if len(block.rows) > _ROWS:
             yield from ("", escape(f"and {len(block.rows) - _ROWS} more rows on the page"))
+
+
+def _wordy(table: Table) -> bool:
+    """Whether its last column holds sentences, which a screen that does not wrap cells would cut."""
+    return len(table.head) <= 4 and any(len(row[-1].text) > _SENTENCE for row in table.rows)
+
+
+def _listed(rows: Iterable[Sequence[str]], escape: Escape) -> Iterator[str]:
+    for *names, sentence in rows:
+        yield f"- **{escape(', '.join(names))}**: {escape(sentence)}"
 
 
 def _code(command: str) -> str:

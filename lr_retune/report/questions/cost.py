@@ -35,16 +35,16 @@ def _answer(case: Case) -> str:
         if probe:
             return f"A probe of {several(probe['cost']['fits'], 'small fit')}, {probe['cost']['steps']:,} steps in all."
         return "One look at the data; nothing was trained."
-    all_ = _total(case)
-    return f"{several(all_['fits'], 'fit')}, {all_['steps']:,} {case.result['step_unit']} in all.{_served(case)}"
+    all_, unit = _total(case), case.result["step_unit"].removesuffix("s")
+    return f"{several(all_['fits'], 'fit')}, {several(all_['steps'], unit)} in all.{_served(case)}"
 
 
 def _served(case: Case) -> str:
     won, before = (case.result or {}).get("challenger"), case.before or {}
     if won is None or not before.get("steps"):
         return ""
-    unit = (case.result or {})["step_unit"]
-    return f" The challenger serves {won['steps']:,} {unit}, the champion {before['steps']:,}."
+    unit = (case.result or {})["step_unit"].removesuffix("s")
+    return f" The challenger serves {several(won['steps'], unit)}, the champion {before['steps']:,}."
 
 
 def _blocks(case: Case) -> Iterator[Block]:

@@ -26,7 +26,13 @@ def _answer(case: Case) -> str:
 def commands(case: Case) -> tuple[tuple[str, str], ...]:
     """(command, what it does), to be run in the folder of retune.toml."""
     id = case.decision["id"]
-    return (*_undo(case, id), *_next(case, id), *_again(case), (f"lr-retune explain {id}", "the ledger's own record"))
+    return (*urgent(case), *_again(case), (f"lr-retune explain {id}", "the ledger's own record"))
+
+
+def urgent(case: Case) -> tuple[tuple[str, str], ...]:
+    """Of them, what undoes the decision or what it waits for."""
+    id = case.decision["id"]
+    return (*_undo(case, id), *_next(case, id))
 
 
 def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
