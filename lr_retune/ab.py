@@ -1,19 +1,19 @@
-"""The command that compares two models on existing data, and how its answers are told."""
+"""The command that compares models: on rows of the past, by name or by rate, or two that serve at once."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lr_retune import console
-from lr_retune.console import moment, say
+from lr_retune.console import moment, opened, progress, say
 from lr_retune.errors import ConfigError
 from lr_retune.words import DEFAULT_CONFIG, AsOf, ConfigPath, Json
 
 if TYPE_CHECKING:
-    from lr_retune.live import Live
+    from lr_retune.config import Config
 
 UNDECIDED = 10
 
@@ -24,90 +24,85 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
+    models: Annotated[
+        str | None, typer.Option(help="champion, versions or decisions, comma separated; live: the two versions.")
+    ] = None,
+    rates: Annotated[
+        str | None, typer.Option("--learning-rates", help="Fit one model a rate instead, such as .02,.1")
+    ] = None,
+    blocks: Annotated[str | None, typer.Option(help="Blocks of time that are compared, such as 7d; a tick.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Rows from then on; rates are fitted as of then. Live: when both served."),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Rows until then; until the labels end by default.")] = None,
     sequential: Annotated[
         bool,
         typer.Option("--sequential", help="Two arms that serve at once, by [predictions]; look as often as liked."),
     ] = False,
-    start: Annotated[str | None, typer.Option("--from", help="When both began to serve.")] = None,
-    models: Annotated[str | None, typer.Option(help="The two versions, A,B; those that are there by default.")] = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> int:
-    """Two models on the rows that each of them served: is one better? Exit 10 while that is not told."""
-    from lr_retune import answers
-    from lr_retune.live import live
-
-    loaded = console.load(config)
-    if not sequential or start is None:
+    """Models on the very same rows: is one better? Exit 10 while that is not told; records nothing."""
+    if sequential:
+        if rates or blocks or end:
+            raise ConfigError("--sequential takes --from and --models only", fix="leave the others out")
+        return _live(console.load(config), start, as_of, _names(models), as_json)
+    if (models is None) == (rates is None):
         raise ConfigError(
-            "compare needs --sequential and --from",
-            why="it compares arms that serve at once, from the time when both did",
-            fix="for example --sequential --from 2024-05-01",
+            "compare needs --models, --learning-rates or --sequential",
+            why="one of them says what is compared",
+            fix="for example --models champion,3 or --learning-rates .02,.1",
         )
-    names = [] if models is None else [name.strip() for name in models.split(",")]
-    found = live(loaded, moment(loaded, start), moment(loaded, as_of), names)
-    say(as_json, answers.answer("compare", **_fields(found, loaded.gates.alpha)), _lines(found, loaded.gates.alpha))
+    from lr_retune import answers, told_versus
+    from lr_retune.plugins import load_plugins
+    from lr_retune.versus import When, by_name, by_rate
+
+    with opened(config) as (loaded, stores), progress("compare") as tell:
+        first, last = (None if text is None else moment(loaded, text) for text in (start, end))
+        when = When(moment(loaded, as_of), _duration(blocks) or loaded.schedule.tick, first, last)
+        plugins = load_plugins(loaded, tell)
+        if rates is not None:
+            found = by_rate(loaded, plugins, _numbers(rates), when)
+        else:
+            found = by_name(loaded, plugins, stores, _names(models), when)
+    fields = answers.answer("compare", **told_versus.fields(loaded, found))
+    say(as_json, fields, told_versus.lines(loaded, found))
     return 0 if found.better is not None else UNDECIDED
 
 
-def _fields(found: Live, alpha: float) -> dict[str, Any]:
-    bounds = found.bounds
-    return {
-        "arms": found.arms,
-        "metric": found.metric,
-        "alpha": alpha,
-        "from": found.start,
-        "to": found.end,
-        "ticks": len(found.ticks),
-        "left_out": found.left_out,
-        "difference": {
-            "value": float(bounds.effect[-1]),
-            "low": _known(bounds.low[-1]),
-            "high": _known(bounds.high[-1]),
-        },
-        "decided_at": _decided(found),
-        "decision": found.better,
-        "further_ticks": found.more,
-    }
+def _live(config: Config, start: str | None, as_of: str | None, names: list[str], as_json: bool) -> int:
+    from lr_retune import answers, told_live
+    from lr_retune.live import live
+
+    if start is None:
+        raise ConfigError(
+            "--sequential needs --from",
+            why="it compares arms that serve at once, from the time when both did",
+            fix="for example --sequential --from 2024-05-01",
+        )
+    found, alpha = live(config, moment(config, start), moment(config, as_of), names), config.gates.alpha
+    say(as_json, answers.answer("compare", **told_live.fields(found, alpha)), told_live.lines(found, alpha))
+    return 0 if found.better is not None else UNDECIDED
 
 
-def _known(value: float) -> float | None:
-    """A bound as JSON has it; None where nothing is known yet."""
-    return float(value) if abs(value) < float("inf") else None
+def _names(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _decided(found: Live) -> datetime | None:
-    return None if found.bounds.decided is None else found.ticks[found.bounds.decided]
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(each) for each in _names(text)]
+    except ValueError:
+        raise ConfigError(f"--learning-rates {text} are no numbers", fix="write them like .02,.1") from None
 
 
-def _lines(found: Live, alpha: float) -> list[str]:
-    from lr_retune.answers import short, table
+def _duration(text: str | None) -> timedelta | None:
+    from lr_retune.config import parse_duration
 
-    one, two = found.arms
-    bounds, decided = found.bounds, _decided(found)
-    low, high = (short(float(end[-1])) for end in (bounds.low, bounds.high))
-    left_out = f"; {found.left_out} more had labelled rows of one arm only" if found.left_out else ""
-    told = [
-        *table(("arm", "labelled rows", found.metric), [(a.name, f"{a.rows:,}", a.loss) for a in found.arms]),
-        "",
-        f"{len(found.ticks)} ticks from {found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}{left_out}",
-        f"{one.name} less {two.name}, mean over ticks: {short(float(bounds.effect[-1]))}, always-valid [{low}, {high}]",
-    ]
-    if decided is not None:
-        told.append(f"{found.better} is better: told since the tick of {decided:%Y-%m-%d %H:%M}")
-    else:
-        told.append("Not told yet; look again at any time." + _outlook(found))
-    promise = (
-        f"If both were alike, this would ever name a better one at most {alpha * 100:g} times in 100, however often"
-    )
-    return [
-        *told,
-        f"{promise} it is looked at. It holds for rows given to the arms by chance, and ticks that are alike.",
-    ]
-
-
-def _outlook(found: Live) -> str:
-    if found.more is None:
-        return " The difference so far is within its error: no number of ticks can be named."
-    return f" If the difference stays, {found.more[0]:,} to {found.more[1]:,} further ticks would tell."
+    try:
+        found: timedelta | None = None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--blocks {text}: {error}", fix="write it like --blocks 7d") from None
+    return found

@@ -31,6 +31,10 @@ class Average:
         """Mean share per feature, shape ``(n_features,)``."""
         return mean([part.importance() for part in self._parts])
 
+    def work(self) -> float:
+        """That of all parts; not a number where one does not count."""
+        return sum(part.work() if hasattr(part, "work") else float("nan") for part in self._parts)
+
     def files(self) -> dict[str, bytes]:
         """The native files of all parts, numbered."""
         return {

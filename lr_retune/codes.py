@@ -72,13 +72,14 @@ WORDS = {
 def known() -> dict[str, str]:
     """Every code and word with its meaning."""
     from lr_retune.data.contract import FAULTS
+    from lr_retune.judge.blocks import BLOCK_RULES
     from lr_retune.judge.gates import RULES
     from lr_retune.judge.guards.common import RULES as GUARD_RULES
     from lr_retune.judge.looks import LOOK_RULES
     from lr_retune.stores.gate import GATE_RULES
     from lr_retune.watch.reasons import REASONS
 
-    tables = (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, LOOK_RULES, GUARD_RULES, FAULTS, REASONS)
+    tables = (WORDS, CHECKS, LEDGER_RULES, GATE_RULES, RULES, LOOK_RULES, GUARD_RULES, BLOCK_RULES, FAULTS, REASONS)
     return dict(chain.from_iterable(table.items() for table in tables))
 
 

@@ -34,7 +34,7 @@ def guarded(
     same, loaded = champion.question == feed.config.question, champion.mode != SCORE_ONLY
     return replace(
         scores,
-        slices={name: levels[known] for name, levels in _slices(feed, plan.holdout).items()},
+        slices=_slices(feed, plan.holdout, known),
         history=_history(feed, plan, champion, gaps),
         promised=champion.promised_ticks if same else (),
         served=(champion.steps, sum(len(data) for data in native(files).values())) if loaded else None,
@@ -59,15 +59,28 @@ def vouched(
     return HoldoutScores(rows.y, rows.tick, old, after(rows))
 
 
-def _slices(feed: Feed, span: Span) -> Mapping[str, np.ndarray]:
-    gates = feed.config.gates
-    if not gates.slices or "slices" not in gates.names:
+def _slices(feed: Feed, span: Span, known: np.ndarray) -> Mapping[str, np.ndarray]:
+    if "slices" not in feed.config.gates.names:
         return {}
+    labelled, found = slice_levels(feed, span)
+    return {name: levels[labelled][known] for name, levels in found.items()}
+
+
+def slice_levels(feed: Feed, span: Span) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Which rows of a span are labelled, and the level of each row in the columns of ``[gates] slices``, ``(n,)``.
+
+    Raises
+    ------
+    DataError
+        If one of the columns is missing.
+    """
+    gates = feed.config.gates
+    if not gates.slices:
+        return np.zeros(0, dtype=bool), {}
     for name in gates.slices:
         feed.demand(name)
     table = feed.raw([*gates.slices, *feed.needed()], span.start, span.end, feed.config.model.transform)
-    known = ~np.isnan(feed.labels(table).y)
-    return {name: level_names(table.column(name))[known] for name in gates.slices}
+    return ~np.isnan(feed.labels(table).y), {name: level_names(table.column(name)) for name in gates.slices}
 
 
 def _history(feed: Feed, plan: Plan, champion: Champion, gaps: Sequence[str]) -> LabelHistory | None:

@@ -784,7 +784,11 @@ class FitData:
 
 
 class FittedModel(Protocol):
-    """A model that can be served."""
+    """A model that can be served.
+
+    One that also has ``work() -> float`` counts the operations of a prediction: node visits of trees, products of a
+    linear model. Comparisons tell them.
+    """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Scores, shape ``(n,)``: probabilities of the positive class, or values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from lr_retune.families.lightgbm_params import NOT_NEGATIVE, checked, complete
 from lr_retune.records import Files, FitData, Fits, FittedModel, Range
 
 MODEL_FILE = "model.txt"
+_COUNTS = re.compile(r"^internal_count=(.*)$", re.MULTILINE)  # of each tree: rows that came by each node
 
 
 class LightGBM:
@@ -225,6 +227,11 @@ class BoosterModel:
         gain = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
         total = gain.sum()
         return gain / total if total > 0 else np.zeros_like(gain)
+
+    def work(self) -> float:
+        """Nodes that a row visits, all trees together: the mean over the rows that they were grown on."""
+        counts = (np.array(found.split(), dtype=float) for found in _COUNTS.findall(self._text.decode()))
+        return float(sum(each.sum() / each[0] for each in counts if len(each)))
 
     def files(self) -> dict[str, bytes]:
         """LightGBM's native text."""

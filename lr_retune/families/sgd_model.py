@@ -50,6 +50,10 @@ class SGDModel:
         """Share of what moves the score per feature, shape ``(n_features,)``."""
         return self._importance.copy()
 
+    def work(self) -> float:
+        """Products of a weight and a value for one row."""
+        return float(self._pipeline[-1].coef_.size)
+
     def files(self) -> dict[str, bytes]:
         """The pipeline as skops, and the shares of importance, which need train's spread, as JSON."""
         return dict(self._files)

@@ -61,11 +61,11 @@ def _some(names: list[str], most: int = 5) -> str:
 
 def slice_states(scores: HoldoutScores, config: Config) -> dict[str, tuple[State, float]]:
     """Slice (``column=level``) → state and relative gain; a slice that is too thin has no gain (NaN)."""
-    loss, named = loss_for(config.metric), dict(_rows_of(scores))
-    filled = {name: rows for name, rows in named.items() if _filled(scores, rows, config)}
-    harmed = harmed_of(scores, list(filled.values()), loss)
+    loss, named = loss_for(config.metric), dict(rows_of(scores))
+    enough = {name: rows for name, rows in named.items() if filled(scores, rows, config)}
+    harmed = harmed_of(scores, list(enough.values()), loss)
     found: dict[str, tuple[State, float]] = dict.fromkeys(named, ("UNKNOWN", math.nan))
-    for (name, rows), harm in zip(filled.items(), harmed, strict=True):
+    for (name, rows), harm in zip(enough.items(), harmed, strict=True):
         seen = _compared(scores, rows, loss, config.gates.alpha)
         safe = seen.low > SAFE or bool((scores.champion[rows] == scores.challenger[rows]).all())
         found[name] = ("HARM" if harm else "OK" if safe else "UNKNOWN"), seen.effect
@@ -77,7 +77,7 @@ def _compared(scores: HoldoutScores, rows: np.ndarray, loss: Loss, alpha: float)
     return paired(y, scores.champion[rows], scores.challenger[rows], tick, loss, alpha=alpha)
 
 
-def _rows_of(scores: HoldoutScores) -> Iterator[tuple[str, np.ndarray]]:
+def rows_of(scores: HoldoutScores) -> Iterator[tuple[str, np.ndarray]]:
     """Slices with the positions of their rows; levels of few rows are one slice, as a column may have thousands."""
     for column, levels in scores.slices.items():
         names, where, counts = np.unique(levels, return_inverse=True, return_counts=True)
@@ -88,7 +88,8 @@ def _rows_of(scores: HoldoutScores) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{column}=any of {thin} thin levels", np.array([], dtype=np.int64)
 
 
-def _filled(scores: HoldoutScores, rows: np.ndarray, config: Config) -> bool:
+def filled(scores: HoldoutScores, rows: np.ndarray, config: Config) -> bool:
+    """Whether a slice holds enough rows, ticks and, of a binary task, of each class to tell anything."""
     y = scores.y[rows]
     enough = len(y) >= LEAST_ROWS and len(np.unique(scores.tick[rows])) >= LEAST_TICKS
     return enough and (config.task != "binary" or min((y > 0.5).sum(), (y <= 0.5).sum()) >= LEAST_POSITIVES)

@@ -1,0 +1,247 @@
+"""A/B on existing data: several models on identical rows of the past, judged over blocks of time; records nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from lr_retune import steps
+from lr_retune.config import Config, format_duration
+from lr_retune.contenders import Contender, fitted, known
+from lr_retune.data.feed import Feed
+from lr_retune.data.ticks import edges, shift, tick_start
+from lr_retune.errors import ConfigError, DataError
+from lr_retune.guarded import slice_levels
+from lr_retune.judge.blocks import Pair, best_of, level, pairs_of
+from lr_retune.metrics import loss_for
+from lr_retune.plugins import Plugins
+from lr_retune.records import Contract, HoldoutScores, Rows, Span, content_digest, iso, micros
+from lr_retune.steps import _demand_same_rows as demand_same_rows
+from lr_retune.steps import _suspects as suspects_of
+from lr_retune.stores.promotion import Stores
+
+SEEN = "LRR252"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One model on the compared rows."""
+
+    contender: Contender
+    loss: float
+    work: float | None  # counted operations of one prediction; None: its family does not count
+    cpu_s: float  # measured, of 1,000 predictions
+    seen: int | None  # compared rows of the time that it learned from; None: nobody told what it learned from
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """What the rows say about all pairs."""
+
+    metric: str
+    span: Span
+    block: timedelta
+    blocks: int  # that hold labelled rows
+    rows: int
+    level: float  # one-sided, of each end of a pair's interval
+    standings: tuple[Standing, ...]
+    pairs: tuple[Pair, ...]
+    better: str | None  # than every other; None: not told, or a model has seen the rows
+
+    @property
+    def leaks(self) -> list[Standing]:
+        """Models whose loss proves nothing here."""
+        return [each for each in self.standings if each.seen is None or each.seen > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """Which rows are asked for."""
+
+    as_of: datetime
+    block: timedelta
+    start: datetime | None = None  # None: what no model has seen, else the configured holdout
+    end: datetime | None = None  # None: the label horizon
+
+
+def by_name(config: Config, plugins: Plugins, stores: Stores, names: Sequence[str], when: When) -> Versus:
+    """Models that the ledger knows, on rows that none of them has learned from unless ``when`` asks for others.
+
+    Raises
+    ------
+    ConfigError, DataError, IntegrityError
+        As `lr_retune.contenders.known`, `stretch` and `versus`.
+    """
+    found = known(config, stores, names, when.as_of)
+    ends = [each.learned.end for each in found if each.learned is not None]
+    gap = config.embargo_ticks, config.schedule.tick, config.schedule.timezone
+    span = stretch(config, Feed(config, plugins.feeds, when.as_of), when, shift(max(ends), *gap) if ends else None)
+    return versus(config, plugins, found, span, when)
+
+
+def by_rate(config: Config, plugins: Plugins, rates: Sequence[float], when: When) -> Versus:
+    """One fit for each rate, made as of the first compared row less the embargo, on all rows since.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `lr_retune.contenders.fitted`, `stretch` and `versus`.
+    """
+    span = stretch(config, Feed(config, plugins.feeds, when.as_of), when, None)
+    begun = shift(span.start, -config.embargo_ticks, config.schedule.tick, config.schedule.timezone)
+    return versus(config, plugins, fitted(config, plugins, rates, begun), span, when)
+
+
+def stretch(config: Config, feed: Feed, when: When, first: datetime | None) -> Span:
+    """Whole blocks with complete labels; a part of a block at either end is left out.
+
+    Parameters
+    ----------
+    first
+        From when on no model has learned from rows, where that is known.
+
+    Raises
+    ------
+    ConfigError
+        If a block is shorter than a tick.
+    DataError
+        If not one whole block is left.
+    """
+    tick, zone = config.schedule.tick, config.schedule.timezone
+    block = when.block
+    if block < tick:
+        raise ConfigError(
+            f"a block of {format_duration(block)} is shorter than a tick of {format_duration(tick)}",
+            why="rows of one tick share their luck, so nothing shorter tells anything",
+            fix=f"use --blocks {format_duration(tick)} or longer",
+        )
+    horizon = feed.horizon()
+    if horizon is None:
+        raise DataError(f"no tick has complete labels at {iso(feed.as_of)}", fix="use a later --as-of")
+    start = when.start or first or shift(horizon, -config.ticks(config.window.holdout), tick, zone)
+    end = min(when.end or horizon, horizon)
+    if _up(start, block, zone) >= tick_start(end, block, zone):
+        raise DataError(
+            f"no whole block of {format_duration(block)} lies between {iso(start)} and {iso(end)}",
+            why=f"labels are complete until {iso(horizon)}; parts of blocks are left out",
+            fix="use shorter --blocks, or another --from and --to",
+        )
+    return Span(_up(start, block, zone), tick_start(end, block, zone))
+
+
+def _up(start: datetime, block: timedelta, zone: str) -> datetime:
+    """The first block that begins at ``start`` or later."""
+    begun = tick_start(start, block, zone)
+    return begun if begun >= start else shift(begun, 1, block, zone)
+
+
+def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], span: Span, when: When) -> Versus:
+    """Score every model on the labelled rows of ``span``, and hold each pair against each other block by block.
+
+    Raises
+    ------
+    DataError
+        If no row has a label, or a model answers some of them with no number.
+    """
+    feed, block = Feed(config, plugins.feeds, when.as_of), when.block
+    met = _met(config, feed, contenders, span)
+    rows, scores = met.rows.take(met.kept), {name: score[met.kept] for name, score in met.scores.items()}
+    evidence = _evidence(config, feed, contenders[0].contract, met, span, block)
+    pairs = pairs_of(scores, evidence, config)
+    loss = loss_for(config.metric)
+    standings = tuple(
+        Standing(
+            contender=each,
+            loss=loss.value(rows.y, scores[each.name]),
+            work=_work(each),
+            cpu_s=1000 * met.cpu_s[each.name] / len(met.rows),
+            seen=_seen(each, rows),
+        )
+        for each in contenders
+    )
+    clean = all(each.seen == 0 for each in standings)
+    return Versus(
+        metric=config.metric.name,
+        span=span,
+        block=block,
+        blocks=len(np.unique(evidence.tick)),
+        rows=len(rows),
+        level=level(config, len(pairs)),
+        standings=standings,
+        pairs=pairs,
+        better=best_of(pairs) if clean else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """All rows of the stretch as every model answers them."""
+
+    rows: Rows
+    scores: Mapping[str, np.ndarray]  # (n,) each
+    cpu_s: Mapping[str, float]  # that the scores took
+    kept: np.ndarray  # (n,) bool: labelled, and scored by all
+
+
+def _met(config: Config, feed: Feed, contenders: Sequence[Contender], span: Span) -> _Met:
+    """Score the rows; a served model answers rows whose columns broke as if these were missing, and so it does here."""
+    whole = config.data.entity is not None or bool(config.gates.slices)
+    most = None if whole else steps.rows_per_tick(config, span)
+    read: dict[str, Rows] = {}
+    scores, cpu = {}, {}
+    for each in contenders:
+        key = content_digest(each.contract)
+        if key not in read:
+            read[key] = feed.rows(each.contract, span, each.contract.names, per_tick=most)
+        began = time.process_time()
+        scores[each.name] = each.model.predict(read[key].x)
+        cpu[each.name] = time.process_time() - began
+    rows = next(iter(read.values()))
+    for other in read.values():
+        demand_same_rows(rows, other, None)
+    kept = ~np.isnan(rows.y)
+    for each in contenders:
+        if each.contract.score is not None:  # a model that nobody loads: its logged scores are all there is
+            kept &= np.isfinite(scores[each.name])
+    if not kept.any():
+        raise DataError(
+            f"no row between {iso(span.start)} and {iso(span.end)} has a label, and a score of each model",
+            why="models are compared on identical labelled rows or not at all",
+            fix="use another --from and --to",
+        )
+    for name, score in scores.items():
+        if strange := int((~np.isfinite(score[kept])).sum()):
+            raise DataError(f"{name} answers {strange} of {int(kept.sum())} rows with no number", fix="leave it out")
+    return _Met(rows, scores, cpu, kept)
+
+
+def _evidence(config: Config, feed: Feed, contract: Contract, met: _Met, span: Span, block: timedelta) -> HoldoutScores:
+    """What the judge asks of the rows beside scores."""
+    rows, entity = met.rows.take(met.kept), feed.entities(span)
+    cuts = edges(span.start, span.end, block, config.schedule.timezone)
+    return HoldoutScores(
+        y=rows.y,
+        tick=cuts[np.searchsorted(cuts, rows.time, side="right") - 1],
+        champion=rows.y,
+        challenger=rows.y,
+        entity=None if entity is None else entity[met.kept],
+        suspects=suspects_of(contract, rows) if entity is None else {},
+        slices={name: levels[met.kept] for name, levels in slice_levels(feed, span)[1].items()},
+    )
+
+
+def _work(contender: Contender) -> float | None:
+    count = getattr(contender.model, "work", None)
+    return None if count is None else float(count())
+
+
+def _seen(contender: Contender, rows: Rows) -> int | None:
+    """Compared rows that lie in the time which a model learned from."""
+    if contender.learned is None:
+        return None
+    inside = (rows.time >= micros(contender.learned.start)) & (rows.time < micros(contender.learned.end))
+    return int(inside.sum())
