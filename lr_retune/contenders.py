@@ -18,8 +18,7 @@ from lr_retune.plugins import Plugins
 from lr_retune.records import Champion, Contract, Cost, Files, FittedModel, Past, Span, iso
 from lr_retune.search.arm import Named, row
 from lr_retune.search.live import Live
-from lr_retune.steps import _fit_data_of as fit_data_of
-from lr_retune.steps import _options as options_of
+from lr_retune.steps.fitting import fit_data_of, options_of
 from lr_retune.stores.bundle import plan_from, unpack_contract, unpack_meta
 from lr_retune.stores.promotion import Stores
 from lr_retune.stores.status import full_id

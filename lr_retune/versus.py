@@ -20,8 +20,7 @@ from lr_retune.judge.blocks import Pair, best_of, level, pairs_of
 from lr_retune.metrics import loss_for
 from lr_retune.plugins import Plugins
 from lr_retune.records import Contract, HoldoutScores, Rows, Span, content_digest, iso, micros
-from lr_retune.steps import _demand_same_rows as demand_same_rows
-from lr_retune.steps import _suspects as suspects_of
+from lr_retune.steps.judging import demand_same_rows, suspects_of
 from lr_retune.stores.promotion import Stores
 
 SEEN = "LRR252"

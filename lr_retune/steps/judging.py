@@ -28,7 +28,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
     feed, gaps, champion = Feed(config, plugins.feeds, plan.as_of), excused(seen.facts.faults), seen.champion
     every, seen_by_champion = (feed.rows(c, plan.holdout, gaps) for c in (plan.contract, champion.contract))
     entity = feed.entities(plan.holdout)
-    _demand_same_rows(every, seen_by_champion, entity)
+    demand_same_rows(every, seen_by_champion, entity)
     ours, theirs = every.labelled(), seen_by_champion.labelled()
     score = scorer(config, stores, result.family)
     files = stores.files(champion)
@@ -47,7 +47,7 @@ def judge(config: Config, plugins: Plugins, stores: Stores, plan: Plan, seen: Re
         fixed=score(result.fixed, ours) if result.fixed else None,
         arms={name: tuple(score(fit, ours) for fit in fits) for name, fits in _further(result).items()},
         entity=entity,
-        suspects=_suspects(plan.contract, ours) if entity is None else {},
+        suspects=suspects_of(plan.contract, ours) if entity is None else {},
     )
     scores = guarded(scores, feed, plan, champion, files, known, gaps)
     scores = replace(scores, best=stores.best_promise(plan.as_of))
@@ -76,14 +76,15 @@ def _further(result: TuneResult) -> dict[str, tuple[Candidate, ...]]:
     return found if result.old_rows is None else {**found, "old_rows": (result.old_rows,)}
 
 
-def _suspects(contract: Contract, rows: Rows) -> dict[str, np.ndarray]:
+def suspects_of(contract: Contract, rows: Rows) -> dict[str, np.ndarray]:
     """Category columns of many levels of which one holds a large part of the rows: customers, perhaps."""
     found = {contract.names[i]: rows.x[:, i] for i in contract.categorical}
     coded = {name: np.where(np.isnan(codes), -1, codes).astype(np.int64) for name, codes in found.items()}
     return {name: codes for name, codes in coded.items() if limits.dominated(codes)}
 
 
-def _demand_same_rows(ours: Rows, theirs: Rows, entity: np.ndarray | None) -> None:
+def demand_same_rows(ours: Rows, theirs: Rows, entity: np.ndarray | None) -> None:
+    """Raise DataError unless both reads gave the same rows, and an entity for each."""
     same = np.array_equal(ours.time, theirs.time) and np.array_equal(ours.y, theirs.y, equal_nan=True)
     if same and (entity is None or len(entity) == len(ours)):
         return
