@@ -358,7 +358,7 @@ def test_every_code_and_word_of_an_answer_is_explained(
     from lr_retune.data.contract import FAULTS
     from lr_retune.judge.gates import RULES
     from lr_retune.stores.gate import GATE_RULES, RuleStatus
-    from lr_retune.stores.promotion import ROLLED_BACK
+    from lr_retune.stores.settling import ROLLED_BACK
     from lr_retune.watch.reasons import REASONS
 
     monkeypatch.chdir(tmp_path)  # no configuration is needed

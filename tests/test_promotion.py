@@ -7,10 +7,11 @@ import pytest
 
 from lr_retune.errors import ConfigError, ConflictError, DependencyError, HeldError, IntegrityError
 from lr_retune.records import files_digest
+from lr_retune.stores.filed import environment
 from lr_retune.stores.ledger import Ledger
 from lr_retune.stores.memory import MemoryRegistry
 from lr_retune.stores.models import FileModels, MemoryModels
-from lr_retune.stores.promotion import Stores, environment, models_folder
+from lr_retune.stores.promotion import Stores, models_folder
 
 _spec = importlib.util.spec_from_file_location("store_rig", Path(__file__).with_name("store_rig.py"))
 rig = importlib.util.module_from_spec(_spec)

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from lr_retune.config import format_duration
 from lr_retune.errors import ConfigError, DependencyError, IntegrityError, RetuneError
 from lr_retune.records import NOT_ASKED, content_digest, iso
+from lr_retune.stores.changes import judged_otherwise
 from lr_retune.stores.chronicle import waits_of
 from lr_retune.stores.ledger import Entry
-from lr_retune.stores.promotion import Stores, judged_otherwise
+from lr_retune.stores.promotion import Stores
 from lr_retune.stores.status import full_id
 
 RuleStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR", "CONFLICT", "TAMPERED"]

@@ -12,14 +12,14 @@ from lr_retune.stores.chronicle import Move
 from lr_retune.stores.ledger import Number
 
 if TYPE_CHECKING:
-    from lr_retune.stores.promotion import Stores
+    from lr_retune.stores.firsts import Firsts
 
 BEGUN, DONE = "rebuild", "rebuilt"  # kinds of the entries around it: a crash in between is taken up
 SHOWN_AT_ONCE = 900  # points that one call of MLflow's batch takes, with room for others
 Numbers = dict[str, Number]  # by move
 
 
-def restore(stores: Stores, *, alias: bool = False) -> Iterator[str]:
+def restore(stores: Firsts, *, alias: bool = False) -> Iterator[str]:
     """Put back what the registry lost; one sentence for each thing done or not to be done.
 
     A registry that holds none of this model's versions was lost as a whole: its champion alias is set again. Where
@@ -49,24 +49,24 @@ def restore(stores: Stores, *, alias: bool = False) -> Iterator[str]:
         _note(stores, DONE, {"rebuild": begun})
 
 
-def _is_gone(stores: Stores, move: Move, shelf: Container[str | None]) -> bool:
+def _is_gone(stores: Firsts, move: Move, shelf: Container[str | None]) -> bool:
     return move.champion.model not in stores.pruned and stores.numbered(move).version not in shelf
 
 
-def _begun(stores: Stores) -> str | None:
+def _begun(stores: Firsts) -> str | None:
     """The key of a rebuild that was not finished."""
     entries = [entry for entry in stores.ledger.entries(stores.name) if entry.kind in (BEGUN, DONE)]
     return entries[-1].key if entries and entries[-1].kind == BEGUN else None
 
 
-def _note(stores: Stores, kind: str, body: Mapping[str, str]) -> str:
+def _note(stores: Firsts, kind: str, body: Mapping[str, str]) -> str:
     last = stores.ledger.last(stores.name)  # no clock here: as of the newest thing that is known
     key = content_digest([stores.name, last.seq, kind, body])
     return stores.ledger.append(stores.name, kind, key, last.as_of, body).key
 
 
 # ── versions and aliases ──────────────────────────────────────────────────────────────────────────
-def _versions(stores: Stores, gone: Sequence[Move]) -> Iterator[str]:
+def _versions(stores: Firsts, gone: Sequence[Move]) -> Iterator[str]:
     told: dict[str, None] = {}
     numbers, made = Numbers(), dict[tuple[str, str], Number]()
     for move in gone:
@@ -83,7 +83,7 @@ def _versions(stores: Stores, gone: Sequence[Move]) -> Iterator[str]:
     yield from told
 
 
-def _theirs(stores: Stores, shelf: Mapping[str, str | None]) -> Iterator[str]:
+def _theirs(stores: Firsts, shelf: Mapping[str, str | None]) -> Iterator[str]:
     """Versions that a team registered: marked as ours again, or told as gone, since their files are in no ledger."""
     stood: dict[str | None, list[Move]] = {}
     for move in stores.moves:
@@ -102,7 +102,7 @@ def _theirs(stores: Stores, shelf: Mapping[str, str | None]) -> Iterator[str]:
             stores.ledger.renumber(stores.name, numbers, stores.ledger.last(stores.name).as_of, why)
 
 
-def _version_of(stores: Stores, move: Move) -> str | None:
+def _version_of(stores: Firsts, move: Move) -> str | None:
     """The number under which a team registered it: in the model's own folder, whatever the registry lost since."""
     try:
         told = adopted(stores.files(move.champion))
@@ -111,7 +111,7 @@ def _version_of(stores: Stores, move: Move) -> str | None:
     return None if told is None else str(told["version"])
 
 
-def _retaken(stores: Stores, champion: Champion, version: str, there: bool) -> tuple[Number, str]:
+def _retaken(stores: Firsts, champion: Champion, version: str, there: bool) -> tuple[Number, str]:
     """Its number, or none and why; nothing of the version is loaded."""
     what = f"version {version} of {stores.name}, which was adopted,"
     if not there:
@@ -125,7 +125,7 @@ def _retaken(stores: Stores, champion: Champion, version: str, there: bool) -> t
     return found, f"{what} is marked as adopted again"
 
 
-def _register(stores: Stores, champion: Champion, place: int, numbers: Numbers) -> tuple[Number, str]:
+def _register(stores: Firsts, champion: Champion, place: int, numbers: Numbers) -> tuple[Number, str]:
     """Its number, or none and why; what a rebuild before a crash registered is found by its decision."""
     what = f"model {champion.model[:12]}, once version {champion.version}, cannot be registered again"
     if not stores.models.has(champion.model):
@@ -143,7 +143,7 @@ def _register(stores: Stores, champion: Champion, place: int, numbers: Numbers) 
     return found, f"model {champion.model[:12]} is registered again: version {found[0]}, was {champion.version}"
 
 
-def _aliases(stores: Stores, *, champion: bool) -> Iterator[str]:
+def _aliases(stores: Firsts, *, champion: bool) -> Iterator[str]:
     """Those that are gone; one that points somewhere was pointed there by somebody."""
     if stores.ledger.promotions(stores.name, "CLAIMED"):
         return  # the protocol sets them
@@ -157,7 +157,7 @@ def _aliases(stores: Stores, *, champion: bool) -> Iterator[str]:
             yield f"the alias {stores.registry.called(role)} points at version {wanted.version} again"
 
 
-def _wanted(stores: Stores) -> Iterator[tuple[str, Champion]]:
+def _wanted(stores: Firsts) -> Iterator[tuple[str, Champion]]:
     """Alias → whom it shows, as the promotion protocol would have left it."""
     line = [stores.numbered(move) for move in stores.moves]
     promoted = [champion for champion, move in zip(line, stores.moves, strict=True) if move.kind == "promote"]
@@ -170,7 +170,7 @@ def _wanted(stores: Stores) -> Iterator[tuple[str, Champion]]:
 
 
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────
-def _runs(stores: Stores) -> Iterator[str]:
+def _runs(stores: Firsts) -> Iterator[str]:
     there, again = stores.registry.present(stores.name), 0
     for settlement in stores.unshown(there):
         stores.show_again(settlement)
@@ -180,7 +180,7 @@ def _runs(stores: Stores) -> Iterator[str]:
         yield f"{again} judged decisions are shown again; {pages}"
 
 
-def _monitor(stores: Stores) -> Iterator[str]:
+def _monitor(stores: Firsts) -> Iterator[str]:
     """Every mature tick loss that a decision saw, once, as it was first seen."""
     seen: dict[str, TickLoss] = {}
     for entry in stores.ledger.entries(stores.name):
