@@ -6,23 +6,25 @@ former cannot be scored, a loss above the promise by more than that. A look take
 tests of all looks get an equal share of alpha: whatever the dependence between them, a champion that does no harm is
 found guilty with probability alpha at most (Bonferroni 1936), as far as one test keeps its level. That test is the t
 over ticks alone: of three or five ticks the judge's other legs cannot say anything at such levels, and a probation has
-to be quick. ``python -m tests.benchmarks.probation`` measures what correlated ticks make of it.
+to be quick. Nor can so few ticks tell how much neighbours resemble each other, so that they do is assumed: by `ALIKE`.
+``python -m tests.benchmarks.probation`` measures what correlated ticks make of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lr_retune.config import LEAST_PROBATION as FIRST
-from lr_retune.judge.legs import cr2_t
+from lr_retune.judge.contrast import Contrast
+from lr_retune.judge.legs import StudentT, cr2_t
 from lr_retune.judge.paired import paired
 from lr_retune.metrics import Loss
 
-LEGS = {"cr2_t": cr2_t}
+ALIKE = 0.3  # correlation of neighbouring ticks: what natural periods rarely exceed
 NEWEST = 5  # ticks
 FIRST_RANKED = 7  # a ranking is judged by leaving out one tick after the other
 
@@ -78,6 +80,31 @@ def level(of: int, loss: Loss, alpha: float) -> float:
     return alpha / sum(len(windows(ticks, first)) for ticks in range(first, of + 1))
 
 
+def stretch(ticks: int) -> float:
+    """How much larger the error of a mean of so many ticks is than independent ticks would say.
+
+    Of ticks that remember as AR(1) by `ALIKE`: the variance of their mean over what the spread between them expects it
+    to be (Priestley 1981, section 5.3).
+
+    >>> round(stretch(3), 2), round(stretch(14), 2), stretch(1)
+    (1.38, 1.37, 1.0)
+    """
+    if ticks < 2:
+        return 1.0
+    apart = np.arange(1, ticks)
+    mean = 1.0 + 2.0 * float(((1.0 - apart / ticks) * ALIKE**apart).sum())
+    return math.sqrt(mean / (1.0 - (mean - 1.0) / (ticks - 1)))
+
+
+def stretched_t(contrast: Contrast, alpha: float = 0.05) -> StudentT:
+    """The t over ticks, its error stretched for neighbours that resemble each other."""
+    t = cr2_t(contrast, alpha)
+    return replace(t, se=t.se * stretch(len(contrast.weights)))
+
+
+LEGS = {"stretched_t": stretched_t}
+
+
 def against_former(
     y: np.ndarray, score: np.ndarray, former: np.ndarray, tick: np.ndarray, loss: Loss, margin: float, alpha: float
 ) -> Harm:
@@ -95,7 +122,7 @@ def against_promise(now: Sequence[float], promised: Sequence[float], margin: flo
     from scipy.special import stdtr
 
     a, b = np.asarray(now, dtype=np.float64), np.asarray(promised, dtype=np.float64)
-    other, parts = float(b.mean()), (a.var(ddof=1) / len(a), b.var(ddof=1) / len(b))
+    other, parts = float(b.mean()), [stretch(len(x)) ** 2 * x.var(ddof=1) / len(x) for x in (a, b)]
     above, error = float(a.mean()) - other * (1.0 + margin), sum(parts)
     if not error > 0:
         return Harm(math.nan, alpha, math.nan, other)

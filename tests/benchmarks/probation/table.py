@@ -32,6 +32,7 @@ CALM = (
     Ticks("correlated .3, spread 4 %", 0.04, 0.3),
     Ticks("correlated .5, spread 4 %", 0.04, 0.5),
     Ticks("correlated .3, long tails, spread 10 %", 0.10, 0.3, heavy=True),
+    Ticks("correlated .5, spread 10 %", 0.10, 0.5),
 )
 PLANTED = (0.1, 0.2, 0.5)
 
