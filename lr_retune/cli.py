@@ -13,7 +13,7 @@ import typer
 from lr_retune import __version__, ab, ci, console, daily, evidence, paper, people
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
-from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why, strategies
+from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -371,15 +371,20 @@ paper.register(app)
 def history(
     config: ConfigPath = DEFAULT_CONFIG,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    hindsight: Hindsight = False,
     as_json: Json = False,
 ) -> None:
     """Decisions, newest last."""
     from lr_retune import answers
+    from lr_retune.hindsight import lines, told
     from lr_retune.stores.status import past
 
     with opened(config) as (loaded, stores):
-        found = past(stores, LAST_DAY, moment(loaded, None))[-limit:]
-    say(as_json, answers.answer("history", decisions=found), answers.lines_of_history(found))
+        now = moment(loaded, None)
+        found = past(stores, LAST_DAY, now)[-limit:]
+        more = {"hindsight": told(loaded, stores, now)} if hindsight else {}
+    text = [*answers.lines_of_history(found), *(lines(more["hindsight"]) if hindsight else [])]
+    say(as_json, answers.answer("history", decisions=found, **more), text)
 
 
 @app.command()

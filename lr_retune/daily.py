@@ -11,7 +11,7 @@ import typer
 from lr_retune import console
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, RetuneError
-from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Json, Why
+from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -82,6 +82,7 @@ def status(
         list[Path] | None, typer.Option("--config", "-c", help="A model's retune.toml; repeat it for more models.")
     ] = None,
     as_of: AsOf = None,
+    hindsight: Hindsight = False,
     as_json: Json = False,
 ) -> int:
     """Where models stand; exit code 1 when nobody has looked for two ticks, the gravest of several."""
@@ -89,20 +90,30 @@ def status(
     from lr_retune.doctor import gravest
 
     paths = config or [DEFAULT_CONFIG]
-    found = [_standing(path, as_of, alone=len(paths) == 1) for path in paths]
+    found = [_standing(path, as_of, alone=len(paths) == 1, hindsight=hindsight) for path in paths]
     models = [model for model, _ in found]
-    lines = [line for model in models for line in answers.lines_of_status(model)]
+    lines = [line for model in models for line in (*answers.lines_of_status(model), *_told(model))]
     say(as_json, answers.answer("status", models=models), lines)
     return gravest({code for _, code in found})
 
 
-def _standing(path: Path, as_of: str | None, *, alone: bool) -> tuple[dict[str, Any], int]:
+def _told(model: dict[str, Any]) -> list[str]:
+    """Hindsight, where it was asked for."""
+    from lr_retune.hindsight import lines
+
+    return lines(model["hindsight"]) if "hindsight" in model else []
+
+
+def _standing(path: Path, as_of: str | None, *, alone: bool, hindsight: bool) -> tuple[dict[str, Any], int]:
     """One model; beside others, one that cannot be read is told among them."""
+    from lr_retune.hindsight import told
     from lr_retune.stores.status import standing, unknown
 
     try:
         with opened(path) as (loaded, stores):
-            return standing(stores, loaded, moment(loaded, as_of), simulated=as_of is not None)
+            now = moment(loaded, as_of)
+            found, code = standing(stores, loaded, now, simulated=as_of is not None)
+            return found | ({"hindsight": told(loaded, stores, now)} if hindsight else {}), code
     except RetuneError as error:
         if alone:
             raise

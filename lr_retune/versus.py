@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from lr_retune import steps
 from lr_retune.config import Config, format_duration
 from lr_retune.contenders import Contender, fitted, known
 from lr_retune.data.feed import Feed
-from lr_retune.data.ticks import edges, shift, tick_start
+from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError, DataError
-from lr_retune.guarded import slice_levels
 from lr_retune.judge.blocks import Pair, best_of, level, pairs_of
 from lr_retune.metrics import loss_for
 from lr_retune.plugins import Plugins
-from lr_retune.records import Contract, HoldoutScores, Rows, Span, content_digest, iso, micros
-from lr_retune.steps.judging import demand_same_rows, suspects_of
+from lr_retune.records import Rows, Span, iso, micros
+from lr_retune.scored import Reading
 from lr_retune.stores.promotion import Stores
 
 SEEN = "LRR252"
@@ -146,19 +144,23 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
     DataError
         If no row has a label, or a model answers some of them with no number.
     """
-    feed, block = Feed(config, plugins.feeds, when.as_of), when.block
-    met = _met(config, feed, contenders, span)
-    rows, scores = met.rows.take(met.kept), {name: score[met.kept] for name, score in met.scores.items()}
-    evidence = _evidence(config, feed, contenders[0].contract, met, span, block)
-    pairs = pairs_of(scores, evidence, config)
+    reading = Reading(config, Feed(config, plugins.feeds, when.as_of), span)
+    scores, cpu = {}, {}
+    for each in contenders:
+        x, began = reading.rows(each.contract).x, time.process_time()
+        scores[each.name] = each.model.predict(x)
+        cpu[each.name] = 1000 * (time.process_time() - began) / max(len(x), 1)
+    logged = [each.name for each in contenders if each.contract.score is not None]
+    found = reading.scored(contenders[0].contract, scores, logged, when.block)
+    pairs = pairs_of(found.scores, found.evidence, config)
     loss = loss_for(config.metric)
     standings = tuple(
         Standing(
             contender=each,
-            loss=loss.value(rows.y, scores[each.name]),
+            loss=loss.value(found.rows.y, found.scores[each.name]),
             work=_work(each),
-            cpu_s=1000 * met.cpu_s[each.name] / len(met.rows),
-            seen=_seen(each, rows),
+            cpu_s=cpu[each.name],
+            seen=_seen(each, found.rows),
         )
         for each in contenders
     )
@@ -166,70 +168,13 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
     return Versus(
         metric=config.metric.name,
         span=span,
-        block=block,
-        blocks=len(np.unique(evidence.tick)),
-        rows=len(rows),
+        block=when.block,
+        blocks=len(np.unique(found.evidence.tick)),
+        rows=len(found.rows),
         level=level(config, len(pairs)),
         standings=standings,
         pairs=pairs,
         better=best_of(pairs) if clean else None,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Met:
-    """All rows of the stretch as every model answers them."""
-
-    rows: Rows
-    scores: Mapping[str, np.ndarray]  # (n,) each
-    cpu_s: Mapping[str, float]  # that the scores took
-    kept: np.ndarray  # (n,) bool: labelled, and scored by all
-
-
-def _met(config: Config, feed: Feed, contenders: Sequence[Contender], span: Span) -> _Met:
-    """Score the rows; a served model answers rows whose columns broke as if these were missing, and so it does here."""
-    whole = config.data.entity is not None or bool(config.gates.slices)
-    most = None if whole else steps.rows_per_tick(config, span)
-    read: dict[str, Rows] = {}
-    scores, cpu = {}, {}
-    for each in contenders:
-        key = content_digest(each.contract)
-        if key not in read:
-            read[key] = feed.rows(each.contract, span, each.contract.names, per_tick=most)
-        began = time.process_time()
-        scores[each.name] = each.model.predict(read[key].x)
-        cpu[each.name] = time.process_time() - began
-    rows = next(iter(read.values()))
-    for other in read.values():
-        demand_same_rows(rows, other, None)
-    kept = ~np.isnan(rows.y)
-    for each in contenders:
-        if each.contract.score is not None:  # a model that nobody loads: its logged scores are all there is
-            kept &= np.isfinite(scores[each.name])
-    if not kept.any():
-        raise DataError(
-            f"no row between {iso(span.start)} and {iso(span.end)} has a label, and a score of each model",
-            why="models are compared on identical labelled rows or not at all",
-            fix="use another --from and --to",
-        )
-    for name, score in scores.items():
-        if strange := int((~np.isfinite(score[kept])).sum()):
-            raise DataError(f"{name} answers {strange} of {int(kept.sum())} rows with no number", fix="leave it out")
-    return _Met(rows, scores, cpu, kept)
-
-
-def _evidence(config: Config, feed: Feed, contract: Contract, met: _Met, span: Span, block: timedelta) -> HoldoutScores:
-    """What the judge asks of the rows beside scores."""
-    rows, entity = met.rows.take(met.kept), feed.entities(span)
-    cuts = edges(span.start, span.end, block, config.schedule.timezone)
-    return HoldoutScores(
-        y=rows.y,
-        tick=cuts[np.searchsorted(cuts, rows.time, side="right") - 1],
-        champion=rows.y,
-        challenger=rows.y,
-        entity=None if entity is None else entity[met.kept],
-        suspects=suspects_of(contract, rows) if entity is None else {},
-        slices={name: levels[met.kept] for name, levels in slice_levels(feed, span)[1].items()},
     )
 
 

@@ -14,6 +14,10 @@ AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Simulated now, ISO 8601; without an offset in [schedule] timezone.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Hindsight = Annotated[
+    bool,
+    typer.Option("--hindsight", help="How challengers that passed and were not promoted would have fared; reads rows."),
+]
 Actor = Annotated[str, typer.Option(help="Who does this, for the ledger; the user of this machine by default.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
 

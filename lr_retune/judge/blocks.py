@@ -17,6 +17,7 @@ from lr_retune.config import Config, Metric
 from lr_retune.judge import limits
 from lr_retune.judge.guards.slices import filled, rows_of
 from lr_retune.judge.paired import Comparison, paired
+from lr_retune.judge.statement import figures
 from lr_retune.metrics import Loss, loss_for
 from lr_retune.records import HoldoutScores
 
@@ -147,7 +148,7 @@ def _compared(scores: HoldoutScores, loss: Loss, alpha: float) -> Comparison:
 def _told(scores: HoldoutScores, found: Comparison, config: Config, loss: Loss) -> tuple[str, str, int]:
     """Code, reason, and the sign of the difference: 0 where none is told."""
     if refusal := limits.too_thin(scores, config) or limits.undecidable(found, config):
-        return refusal[0], refusal[2], 0
+        return refusal[0], refusal[2].removeprefix(f"{figures(found)}; "), 0
     sign = int(found.low > 0) - int(found.high < 0)
     if sign and (name := _undone(scores, config, loss, sign)):
         return "LRR223", f"not told if rows of one {name!r} share errors: name it in [data] entity, or who it is", 0
