@@ -407,6 +407,9 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
         f"`lr-retune lift {each['model'][:12]}` allows it again"
         for each in found["frozen"]
     ]
+    if lost := found["undelivered"]:
+        why = next((each["error"] for each in lost if each["error"]), "no run has tried yet")
+        lines.append(f"  NOT TOLD: {len(lost)} of its messages: {why}; `lr-retune notify` lists them")
     if found["stale"]:
         lines.append(f"  STALE: nobody has looked for more than {found['stale_after']}; see whether the schedule runs")
     return lines + [f"  PROBLEM: {text}" for text in found["problems"]]
@@ -420,6 +423,16 @@ def _told_approval(waits: Mapping[str, Any]) -> str:
     if waits["state"] == "approved":
         return f"  APPROVED by {waits['by']}, not promoted yet: {what}; see `lr-retune reconcile`"
     return f"  WAITS: {what}; `lr-retune approve {id}` or `reject`, until {waits['expires_at']}"
+
+
+def lines_of_outbox(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per message that has not arrived."""
+    head = ("channel", "cause", "event", "since", "decision", "tries", "last error")
+    rows = [
+        (m["channel"], m["cause"], m["event"], m["since"][:16], m["decision"][:16], m["tries"], m["error"] or "")
+        for m in found
+    ]
+    return table(head, rows) if rows else ["every message has arrived"]
 
 
 def told_pause(pause: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ab, ci, console, daily, evidence, paper, people
+from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
@@ -137,7 +137,7 @@ def watch(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
     from lr_retune import answers
     from lr_retune.retune import watch as look
 
-    with opened(config) as (loaded, stores), progress("watch"):
+    with opened(config, tells=True) as (loaded, stores), progress("watch"):
         found = look(loaded, stores, moment(loaded, as_of))
     warn(found.notes)
     fields = answers.answer("watch", decision=found.decision, facts=answers.facts(found.facts))
@@ -293,7 +293,7 @@ def reconcile(
     """Tidy up after a crash, and rebuild in MLflow what it lost."""
     from lr_retune.answers import answer
 
-    with opened(config) as (loaded, stores):
+    with opened(config, tells=True) as (loaded, stores):
         known = stores.ledger.entries(loaded.name)  # without a ledger nobody can say which runs are dead
         found = stores.reconcile(strict=True, alias=restore) if known else []
     say(as_json, answer("reconcile", ok=True, tidied=found), found or ["nothing to tidy"])
@@ -364,6 +364,7 @@ daily.register(app)
 ab.register(app)
 evidence.register(app)
 people.register(app)
+notices.register(app)
 paper.register(app)
 
 

@@ -33,6 +33,7 @@ CHECKS = {
     "unattended": "Nobody has looked for two ticks: the scheduler is dead, or runs fail.",
     "clock": "The newest look lies in the future of this machine's clock.",
     "future_rows": "Rows carry times after now; no run sees them yet.",
+    "notify": "A message has not arrived, or none could: a name in [notify] is not set, or Apprise is not installed.",
     "prefect": "PREFECT_API_URL is set and nobody answers there.",
     "open_port": "MLflow or Prefect on this machine accepts connections from elsewhere.",
 }

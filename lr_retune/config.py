@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -41,6 +42,7 @@ MAX_DEPTH = 20  # tables in tables: ours go three deep
 MAX_DURATION = timedelta(days=36_500)  # a century; calendars end at year 1
 _DEEP = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+\s*\.\s*){{{MAX_DEPTH}}}")
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"  # of the environment
 _DURATION = r"^[0-9]{1,10}(s|min|h|d|w)$"
 _PASSWORD = re.compile(
     r"://[^/@\s]*:[^@]*@|[?&;][^=&;]*(?:password|passwd|pwd|secret|token|access_?key)[^=&;]*=(?!&|;|$)", re.IGNORECASE
@@ -487,6 +489,61 @@ class Pages(Section):
     raw_values: bool = False  # rows as they are; without, no page holds one
 
 
+CauseName = Literal["data_incident", "alarm", "ask", "approval", "suggestion", "promotion", "rollback"]
+CAUSES: tuple[CauseName, ...] = ("data_incident", "alarm", "ask", "approval", "suggestion", "promotion", "rollback")
+
+
+class Notify(Section):
+    """Who is told, once for each cause, when one begins, when what is done about it changes, and when it ends."""
+
+    webhook: Uri | None = None  # an https:// address; one that is a secret itself as "env:NAME" or "file:PATH"
+    secret_env: str | None = Field(default=None, pattern=_VARIABLE)  # the variable that holds the key of signatures
+    apprise_env: str | None = Field(default=None, pattern=_VARIABLE)  # the variable that holds Apprise's addresses
+    on: tuple[CauseName, ...] = Field(default=CAUSES, strict=False, min_length=1)
+    timeout: Duration = timedelta(seconds=5)  # of all that one run sends
+
+    @field_validator("webhook")
+    @classmethod
+    def _encrypted(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("env:", "file:")):
+            demand_https(value)
+        return value
+
+    @field_validator("timeout")
+    @classmethod
+    def _short(cls, value: timedelta) -> timedelta:
+        if not timedelta(seconds=1) <= value <= timedelta(minutes=1):
+            raise ValueError("must lie between 1s and 1min: a run waits so long for a notifier that is dead")
+        return value
+
+    @model_validator(mode="after")
+    def _signs_something(self) -> Self:
+        if self.secret_env is not None and self.webhook is None:
+            raise law("notify.secret_env", "signs what [notify] webhook is sent: set webhook, or leave it out")
+        return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Ways in which somebody is told; none where nobody is."""
+        named = {"webhook": self.webhook, "apprise": self.apprise_env}
+        return tuple(name for name, where in named.items() if where is not None)
+
+
+def demand_https(url: str) -> None:
+    """Refuse an address that a message would travel to in the clear.
+
+    Raises
+    ------
+    ValueError
+        If it is neither https:// nor on this machine.
+    """
+    place = urlsplit(url)
+    if not place.hostname or not (
+        place.scheme == "https" or (place.scheme == "http" and place.hostname in ("localhost", "127.0.0.1", "::1"))
+    ):
+        raise ValueError("must be an https:// address (http:// only on this machine's loopback)")
+
+
 class State(Section):
     """Where the ledger lives: the authority."""
 
@@ -523,6 +580,7 @@ class Config(Section):
     mlflow: MLflow = MLflow()
     state: State = State()
     report: Pages = Pages()
+    notify: Notify = Notify()
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -638,7 +696,7 @@ class Config(Section):
     @property
     def digest(self) -> str:
         """Content hash of what decides an answer: where things are stored is left out."""
-        return _hash(self.model_dump(mode="json", exclude={"mlflow", "state", "report"}))
+        return _hash(self.model_dump(mode="json", exclude={"mlflow", "state", "report", "notify"}))
 
     @property
     def question(self) -> str:
@@ -886,7 +944,8 @@ def _seen(document: Any, loc: tuple[Any, ...], told: str) -> str:
         shown = json.dumps(document, ensure_ascii=False, default=str)
     except ValueError:  # an integer of thousands of digits
         return ""
-    return "" if loc[0] in ("mlflow", "state") or loc[-1] == "url" or _PASSWORD.search(shown) else f", got {shown[:80]}"
+    hides = loc[0] in ("mlflow", "notify", "state") or loc[-1] == "url"
+    return "" if hides or _PASSWORD.search(shown) else f", got {shown[:80]}"
 
 
 def valid_keys(loc: tuple[Any, ...] = ()) -> list[str]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -139,7 +139,9 @@ def load(path: Path) -> Config:
 
 
 @contextmanager
-def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[tuple[Config, Stores]]:
+def opened(
+    path: Path, *, tidy: bool = False, create: bool = False, tells: bool = False
+) -> Iterator[tuple[Config, Stores]]:
     """Configuration and stores.
 
     Parameters
@@ -148,15 +150,46 @@ def opened(path: Path, *, tidy: bool = False, create: bool = False) -> Iterator[
         Tidy up after a crash first: for commands that write aliases.
     create
         Make a ledger where there is none: for the first command only. Others see an empty one.
+    tells
+        Send what there is to tell afterwards, as every command does that tidies: it may have changed something.
     """
     from lr_retune.answers import printable
 
     config = load(path)
     stores = _stores(config, create)
-    if tidy:
-        for line in stores.reconcile():
-            typer.echo(f"note: {printable(line)}", err=True)
-    yield config, stores
+    with telling(config, stores) if tidy or tells else nullcontext():
+        if tidy:
+            for line in stores.reconcile():
+                typer.echo(f"note: {printable(line)}", err=True)
+        yield config, stores
+
+
+@contextmanager
+def telling(config: Config, stores: Stores, to: Callable[[Sequence[str]], None] | None = None) -> Iterator[None]:
+    """Notify whom ``[notify]`` names once the work in it is done, or has failed: the ledger says what there is to tell.
+
+    Parameters
+    ----------
+    to
+        Takes what could not be delivered; a warning by default.
+    """
+    if not config.notify.channels:
+        yield
+        return
+    from lr_retune.notify.deliver import begin, deliver
+
+    begin(config, stores)
+    try:
+        yield
+    except Exception:
+        (to or warn)(deliver(config, stores, clock()))
+        raise
+    (to or warn)(deliver(config, stores, clock()))
+
+
+def clock() -> datetime:
+    """Now, as this machine says: what is sent and tried again is about the real time, whatever a run simulates."""
+    return datetime.now(UTC)  # noqa: TID251 - the one clock: a command's own now
 
 
 def _stores(config: Config, create: bool) -> Stores:
@@ -185,7 +218,7 @@ def moment(config: Config, text: str | None, *, ahead: bool = False) -> datetime
         If it is no time, or none that files can hold.
     """
     if text is None:
-        return datetime.now(UTC)  # noqa: TID251 - the one clock: a command's own now
+        return clock()
     try:
         found = datetime.fromisoformat(text)
         if found.tzinfo is None:
@@ -195,7 +228,7 @@ def moment(config: Config, text: str | None, *, ahead: bool = False) -> datetime
         raise _no_time(text, "ISO 8601 is understood") from None
     if found.year not in YEARS:
         raise _no_time(text, f"it must lie between {YEARS[0]} and {YEARS[-1]}")
-    if not ahead and found > datetime.now(UTC) + timedelta(days=1):  # noqa: TID251 - the one clock: what was asked against now
+    if not ahead and found > clock() + timedelta(days=1):
         warn([f"--as-of {text} lies in the future: no row and no label of it is known yet"])
     return found
 

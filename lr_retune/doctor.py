@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from lr_retune import checks, doctor_machine, doctor_stores
+from lr_retune import checks, doctor_machine, doctor_notify, doctor_stores
 from lr_retune.checks import Found, Problem, blocking, gathered
 from lr_retune.config import Config
 from lr_retune.console import load
@@ -169,5 +169,6 @@ _AFTER = (
     Look("data", "the feed can be read and keeps its contract", _shared("data"), ("config", "secrets"), long=True),
     Look("clock", "no row lies in the future", doctor_stores.clock, ("config", "secrets"), long=True),
     Look("prefect", "Prefect answers, where PREFECT_API_URL names a server", doctor_machine.prefect),
+    Look("notify", "notifications arrive, where [notify] asks for them", doctor_notify.notify, ("config",)),
     Look("ports", "no server of ours listens to the world", doctor_stores.ports, ("config", "secrets")),
 )

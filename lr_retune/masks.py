@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -18,6 +18,18 @@ def remember(value: str) -> None:
     """Learn what a reference of the configuration holds, when it is resolved."""
     found = {part for part in _secrets(value) if len(part) >= SHORTEST}
     _held.update(found, (json.dumps(part)[1:-1] for part in found))
+
+
+def conceal(value: str) -> None:
+    """Learn an address or a key that is a secret as a whole: to know where a chat listens is to be let in."""
+    whole = {part for part in (value, *_path(value)) if len(part) >= SHORTEST}
+    _held.update(whole, (json.dumps(part)[1:-1] for part in whole))
+
+
+def _path(value: str) -> Iterator[str]:
+    with suppress(ValueError):
+        url = urlsplit(value)
+        yield from (url.path, f"{url.path}?{url.query}") if url.scheme and url.netloc else ()
 
 
 def masked(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -124,10 +124,15 @@ def open_stores(file: Path) -> tuple[Config, Stores]:
 
 def _walked(path: MainPath, tick: Tick, tidy: bool, then: Look) -> State[Any]:
     log, step = get_run_logger(), step_of(tick.secrets)
-    for note in step(tick.stores.reconcile) if tidy else ():
-        log.warning(tick.secrets.masked(note))
-    known = tick.stores.ledger.last(tick.config.name).seq
-    found = tick.secrets.report(path(tick.config, tick.stores, tick.as_of, step=step))
+
+    def warn(notes: Sequence[str]) -> None:
+        for note in notes:
+            log.warning(tick.secrets.masked(note))
+
+    with console.telling(tick.config, tick.stores, warn):
+        warn(step(tick.stores.reconcile) if tidy else ())
+        known = tick.stores.ledger.last(tick.config.name).seq
+        found = tick.secrets.report(path(tick.config, tick.stores, tick.as_of, step=step))
     for reason in found.decision.reasons:
         log.info("%s: %s", found.decision.action, reason.text)
     for note in found.notes:

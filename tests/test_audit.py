@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lr_retune.config import CAUSES
 from lr_retune.errors import ConfigError, DependencyError
 from lr_retune.stores import schema
 from lr_retune.stores.audit import audit
 from lr_retune.stores.chain import chain_digest
 from lr_retune.stores.ledger import Promotion
+from lr_retune.stores.outbox import Outbox
 from lr_retune.stores.pauses import pause
 from lr_retune.stores.promotion import Stores
 from lr_retune.stores.verify import verify
@@ -29,10 +31,11 @@ FREE = {
         "outcome",
     ): "a note of what was shown: where it differs, reconcile shows it again",
     ("projections", "run_id"): "a link into MLflow: a run is found by its decision's tag",
+    **{("outbox", column.name): "a note of what was told: at worst it is told again" for column in schema.outbox.c},
     ("schema_version", "version"): "higher is refused, lower is carried over once more",
 }
 # Rows that may go: a note of what was shown is made again.
-FREE_ROWS = {"projections", "schema_version"}
+FREE_ROWS = {"outbox", "projections", "schema_version"}
 # An attempt that moved nothing and was settled nowhere decides nothing: only `late` is one here.
 IDLE = ("promotions", "late")
 
@@ -48,6 +51,7 @@ def stores(tmp_path_factory):
     pause(made, AT + 60 * rig.DAY, actor="ann", reason="audit", as_of=AT + 31 * rig.DAY)
     made.ledger.prepare("fraud", Promotion("late", "promote", "a" * 64, 2, "b" * 64))
     made.ledger.abandon("fraud", "late")
+    Outbox(made.ledger, "fraud", ("webhook",), CAUSES).join()
     assert made.ledger.verify("fraud") == []
     return made
 

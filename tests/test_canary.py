@@ -37,6 +37,7 @@ PLACES = {
     "predictions.path": f"s3://key:{CANARY}@{AWAY}/scores.parquet",
     "predictions.url": f"postgresql+psycopg://{AWAY}/x?password={CANARY}",
     "mlflow.tracking_uri": f"http://me:{CANARY}@{AWAY}",
+    "notify.webhook": f"http://{AWAY}/services/{CANARY}",
     "state.url": f"postgresql+psycopg://me:{CANARY}@{AWAY}/x",
     "gates.golden": f"s3://key:{CANARY}@{AWAY}/golden.parquet",
     "search.dask": f"tls://me:{CANARY}@{AWAY}",
@@ -53,6 +54,7 @@ LINES = {
     ),
     "predictions.url": ("[model]", f'[predictions]\n{SQL}\ntime = "at"\nscore = "p"\nkey = "id"\n[model]'),
     "mlflow.tracking_uri": ("[model]", '[mlflow]\ntracking_uri = "env:SECRET"\n[model]'),
+    "notify.webhook": ("[model]", '[notify]\nwebhook = "env:SECRET"\nsecret_env = "SECRET"\n[model]'),
     "state.url": ("[model]", '[state]\nurl = "env:SECRET"\n[model]'),
     "gates.golden": ("min_rows = 200", 'min_rows = 200\ngolden = "env:SECRET"'),
     "search.dask": ('strategy = "grid"', 'strategy = "grid"\ndask = "env:SECRET"'),
@@ -69,6 +71,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "doctor": AT,
     "explain": ("0" * 64,),
     "gate": ("--version", "1", *AT),
+    "notify": ("--test",),
     "lift": ("0" * 64, "--reason", "x"),
     "pause": ("--until", "2030-01-01", "--reason", "x", *AT),
     "promote": ("0" * 64, *AT),
@@ -149,6 +152,8 @@ def asked(place: str) -> list[str]:
     """All commands where one answers at once; where each waits for a server or trains, one of each kind."""
     if place in ("state.url", "data.url"):
         return [name for name, _ in every_command() if name not in WITHOUT]
+    if place == "notify.webhook":
+        return ["config show", "check", "notify", "bootstrap", "watch", "run", "status", "doctor"]
     opened = ("bootstrap", "gate") if place in ("data.path", "mlflow.tracking_uri", "search.dask") else ()
     return ["config show", "check", "status", *opened]
 

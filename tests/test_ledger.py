@@ -160,7 +160,7 @@ def test_a_broken_url_is_a_configuration_error():
 @pytest.mark.fault("E11")
 def test_a_ledger_of_a_newer_version_is_refused(file):
     filled(file)
-    edit(file, "update schema_version set version = 3")
+    edit(file, "update schema_version set version = 4")
     with pytest.raises(IntegrityError, match="upgrade lr-retune"):
         Ledger(url(file))
 

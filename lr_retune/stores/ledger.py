@@ -236,6 +236,15 @@ class Ledger:
         query = sa.select(db.ticks).where(t.model == model, t.champion == champion).order_by(t.start)
         return self._read(lambda c: [_tick(row) for row in c.execute(query).mappings()])
 
+    # ── tables beside the chain ───────────────────────────────────────────────────────────────────
+    def reading(self, work: Callable[[Connection], T]) -> T:
+        """What one transaction finds that only reads."""
+        return self._read(work)
+
+    def writing(self, work: Callable[[Connection], T]) -> T:
+        """What one transaction does; it is tried again as a whole where another writer was in its way."""
+        return self._write(work)
+
     def _bring_up(self, create: bool) -> None:
         found = self.schema
         if found is None and not create:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, func, text
 
-SCHEMA_VERSION = 2  # a new one needs a step in migrations/
+SCHEMA_VERSION = 3  # a new one needs a step in migrations/
 
 _MOVED = text("state IN ('CLAIMED', 'COMMITTED')")
 
@@ -78,4 +78,18 @@ ticks = Table(
     Column("loss", Float(53)),
     Column("mature", Integer, nullable=False),
     Column("label_cut", BigInteger, nullable=False),  # as_of that the labels were cut at
+)
+
+# What the channels of [notify] have been told of each cause; the causes themselves are read from the entries.
+# A row whose cause is "" says that a channel is known: what was over before it began is not told.
+outbox = Table(
+    "outbox",
+    tables,
+    Column("model", String(100), primary_key=True),
+    Column("channel", String(20), primary_key=True),
+    Column("cause", String(100), primary_key=True),
+    Column("told", String(64), nullable=False, server_default=""),  # key of the last message that arrived
+    Column("tries", Integer, nullable=False, server_default="0"),  # in vain, since then
+    Column("error", String(200), nullable=False, server_default=""),  # of the last of them
+    Column("next_at", BigInteger, nullable=False, server_default="0"),  # no try before; microseconds UTC, real time
 )

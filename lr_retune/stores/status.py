@@ -11,6 +11,7 @@ from lr_retune.records import Champion, History, PastDecision, iso
 from lr_retune.stores.approvals import standing as standing_challengers
 from lr_retune.stores.freeze import frozen
 from lr_retune.stores.ledger import Entry
+from lr_retune.stores.outbox import undelivered
 from lr_retune.stores.promotion import Stores
 
 STALE_TICKS = 2  # nobody has looked for that long: a dead scheduler
@@ -30,7 +31,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
     limit = STALE_TICKS * config.schedule.tick
     found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
     found |= {"stale_after": format_duration(limit), "paused": None, "alias_moved": None, "problems": []}
-    found |= {"approvals": [], "suggestions": [], "frozen": []}
+    found |= {"approvals": [], "suggestions": [], "frozen": [], "undelivered": []}
     if not stores.ledger.head(stores.name).head:
         return found, 0
     history = stores.history(_END)
@@ -49,6 +50,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
         "paused": _pause(history, now),
         "frozen": frozen(stores),
         **_open(stores, now),
+        "undelivered": undelivered(stores.ledger, config),
         "alias_moved": moved,
         "problems": problems,
     }
@@ -58,7 +60,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
 def unknown(place: str, error: RetuneError) -> dict[str, Any]:
     """A model that cannot be read, in the same words."""
     found: dict[str, Any] = {"name": place, "champion": None, "last_look": None, "stale": False, "stale_after": None}
-    found |= {"paused": None, "approvals": [], "suggestions": [], "frozen": []}
+    found |= {"paused": None, "approvals": [], "suggestions": [], "frozen": [], "undelivered": []}
     return found | {"alias_moved": None, "problems": [str(error)]}
 
 
