@@ -30,6 +30,9 @@ def compare(
     rates: Annotated[
         str | None, typer.Option("--learning-rates", help="Fit one model a rate instead, such as .02,.1")
     ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=50, help="Fits of each rate, where a seed matters; a claim needs 3.")
+    ] = 3,
     blocks: Annotated[str | None, typer.Option(help="Blocks of time that are compared, such as 7d; a tick.")] = None,
     start: Annotated[
         str | None,
@@ -64,7 +67,7 @@ def compare(
         when = When(moment(loaded, as_of), _duration(blocks) or loaded.schedule.tick, first, last)
         plugins = load_plugins(loaded, tell)
         if rates is not None:
-            found = by_rate(loaded, plugins, _numbers(rates), when)
+            found = by_rate(loaded, plugins, _numbers(rates), when, seeds)
         else:
             found = by_name(loaded, plugins, stores, _names(models), when)
     fields = answers.answer("compare", **told_versus.fields(loaded, found))

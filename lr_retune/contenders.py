@@ -15,9 +15,22 @@ from lr_retune.data.ticks import shift
 from lr_retune.errors import ConfigError, DataError, IntegrityError
 from lr_retune.logged import SCORE_ONLY
 from lr_retune.plugins import Plugins
-from lr_retune.records import Champion, Contract, Cost, Files, FittedModel, Past, Span, iso
-from lr_retune.search.arm import Named, row
+from lr_retune.records import (
+    Champion,
+    Contract,
+    Cost,
+    Family,
+    Files,
+    FitData,
+    FittedModel,
+    Past,
+    SearchOptions,
+    Span,
+    iso,
+)
+from lr_retune.search.arm import Arm, Made, Named, row
 from lr_retune.search.live import Live
+from lr_retune.search.repeats import SEEDS, again, leaves_nothing_to_chance
 from lr_retune.steps.fitting import fit_data_of, options_of
 from lr_retune.stores.bundle import plan_from, unpack_contract, unpack_meta
 from lr_retune.stores.promotion import Stores
@@ -36,7 +49,9 @@ class Contender:
     steps: int
     learned: Span | None  # rows it was trained or tuned on lie here; None: nobody told
     digest: str = ""  # of its files; empty: fitted for this comparison
-    cost: Cost = field(default_factory=Cost)  # of that fit
+    cost: Cost = field(default_factory=Cost)  # of that fit, and its twins
+    twins: tuple[FittedModel, ...] = ()  # the same by other seeds
+    seed_matters: bool | None = None  # None: not asked
 
 
 # ── from the ledger ───────────────────────────────────────────────────────────────────────────────
@@ -131,11 +146,13 @@ def _learned(stores: Stores, digest: str) -> Span | None:
 
 
 # ── by rate ───────────────────────────────────────────────────────────────────────────────────────
-def fitted(config: Config, plugins: Plugins, rates: Sequence[float], start: datetime) -> list[Contender]:
+def fitted(
+    config: Config, plugins: Plugins, rates: Sequence[float], start: datetime, seeds: int = SEEDS
+) -> list[Contender]:
     """One model for each rate, constant and stopped early as in a search, of the rows whose labels were known then.
 
     Train and valid have their configured lengths and end at the label horizon of ``start``: no holdout is needed, as
-    what comes after is what they meet on.
+    what comes after is what they meet on. Where the family leaves something to chance, ``seeds`` seeds fit each.
 
     Raises
     ------
@@ -156,19 +173,48 @@ def fitted(config: Config, plugins: Plugins, rates: Sequence[float], start: date
     data = fit_data_of(config, contract, *seen)
     options = options_of(config, plugins, data.valid, Past())
     fits = Live(plugins.family.start(data, seed=config.seed))
-    found = []
-    for rate in rates:
-        arm = row(fits, Named(rate), "candidate", [], options)
-        if not arm.complete:
-            raise DataError(
-                f"rate {rate:g} gives no model: {arm.trial.state}, {arm.trial.note}",
-                why="only a fit that ended well is compared",
-                fix="leave it out, or mend [search] max_steps and [window]",
-            )
-        trial, model = arm.made(fits)
-        learned = Span(train.start, valid.end)
-        found.append(Contender(f"{rate:g}", model, contract, rate, "constant", trial.steps, learned, cost=trial.cost))
-    return found
+    arms = [_complete(row(fits, Named(rate), "candidate", [], options)) for rate in rates]
+    matters, twins = _twins(plugins.family, data, options, arms, seeds)
+    made = [arm.made(fits) for arm in arms]
+    return [
+        Contender(
+            name=f"{trial.learning_rate:g}",
+            model=model,
+            contract=contract,
+            learning_rate=trial.learning_rate,
+            schedule="constant",
+            steps=trial.steps,
+            learned=Span(train.start, valid.end),
+            cost=sum((twin.cost for twin, _ in others), trial.cost),
+            twins=tuple(twin for _, twin in others),
+            seed_matters=matters,
+        )
+        for (trial, model), others in zip(made, twins, strict=True)
+    ]
+
+
+def _complete(arm: Arm) -> Arm:
+    if arm.complete:
+        return arm
+    raise DataError(
+        f"rate {arm.trial.learning_rate:g} gives no model: {arm.trial.state}, {arm.trial.note}",
+        why="only a fit that ended well is compared",
+        fix="leave it out, or mend [search] max_steps and [window]",
+    )
+
+
+def _twins(
+    family: Family, data: FitData, options: SearchOptions, arms: Sequence[Arm], seeds: int
+) -> tuple[bool | None, list[list[Made]]]:
+    """Whether another seed makes another model, and then each arm by further seeds."""
+    found: list[list[Made]] = [[] for _ in arms]
+    for seed in range(options.seed + 1, options.seed + seeds):
+        fits = Live(family.start(data, seed=seed))
+        if not found[0] and leaves_nothing_to_chance(fits, arms[0])[0]:
+            return False, found
+        for arm, made in zip(arms, found, strict=True):
+            made.append(_complete(again(fits, arm, "candidate", options)).made(fits))
+    return (True if seeds > 1 else None), found
 
 
 def _window(config: Config, feed: Feed) -> tuple[Span, Span]:

@@ -24,6 +24,7 @@ class Scored:
 
     rows: Rows
     scores: Mapping[str, np.ndarray]  # (n,) each, finite
+    kept: np.ndarray  # (all rows,) bool: which of `Reading.rows` these are
     evidence: HoldoutScores  # labels, blocks, entities and slices of the same rows; its arms are not read
 
 
@@ -91,7 +92,7 @@ class Reading:
                 )
         rows = every.take(kept)
         found = {name: score[kept] for name, score in scores.items()}
-        return Scored(rows, found, self._evidence(contract, rows, kept, block))
+        return Scored(rows, found, kept, self._evidence(contract, rows, kept, block))
 
     def _evidence(self, contract: Contract, rows: Rows, kept: np.ndarray, block: timedelta) -> HoldoutScores:
         entity = self._feed.entities(self._span)

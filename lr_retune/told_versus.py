@@ -30,6 +30,8 @@ def fields(config: Config, found: Versus) -> dict[str, Any]:
         "pairs": [_pair(each) for each in found.pairs],
         "leaks": [each.contender.name for each in found.leaks],
         "decision": found.better,
+        "seeds": found.seeds,
+        "seed_matters": found.seed_matters,
         "timing": {f"cpu_s_per_1000:{each.contender.name}": each.cpu_s for each in found.standings},
     }
 
@@ -69,6 +71,8 @@ def _pair(found: Pair) -> dict[str, Any]:
         "better": found.better,
         "code": found.code,
         "reason": found.reason,
+        "seed_sd": found.seed_sd,
+        "seeds_needed": found.seeds_needed,
         "slices": [
             {"slice": s.name, "rows": s.rows, "difference": _difference(s.gap), "state": s.state, "better": s.better}
             for s in found.slices
@@ -123,7 +127,9 @@ def _pairs(found: Versus) -> list[str]:
 
 def _verdict(found: Pair) -> str:
     names = f"{found.first} and {found.second}"
-    return f"{names}: {found.code} " + (f"{found.better} is better" if found.better else f"not told: {found.reason}")
+    more = f"; about {found.seeds_needed} fits of each would tell such a difference" if found.seeds_needed else ""
+    told = f"{found.better} is better" if found.better else f"not told: {found.reason}{more}"
+    return f"{names}: {found.code} {told}"
 
 
 def _interval(gap: Gap) -> str:
@@ -165,16 +171,24 @@ def _answer(config: Config, found: Versus) -> list[str]:
         if found.better
         else "No model is told to be better than every other."
     )
-    fresh = all(not each.contender.digest for each in found.standings)
-    seeds = ["One fit a rate: another seed, and so another fit, may tell otherwise."] if fresh else []
     return [
         "",
         told,
         f"If all were alike, this would name a better one at most {100 * config.gates.alpha:g} times in 100. "
-        "It speaks of these very models, on blocks like these.",
-        *seeds,
+        f"It speaks of {_speaks(found)}, on blocks like these.",
         "Whoever picks a model by this has looked at these rows: `lr-retune run` judges a promotion on later ones.",
     ]
+
+
+def _speaks(found: Versus) -> str:
+    """Of what a finding is: a claim about rates needs several fits where a seed moves them."""
+    if found.seeds > 1:
+        return (
+            f"rates, by {found.seeds} fits of each: what a seed does is part of the error, slices are of the first fits"
+        )
+    if found.seed_matters is False:
+        return "rates: another seed makes no other model"
+    return "these very models"
 
 
 def _leak(found: Standing) -> str:

@@ -19,6 +19,7 @@ from lr_retune.metrics import loss_for
 from lr_retune.plugins import Plugins
 from lr_retune.records import Rows, Span, iso, micros
 from lr_retune.scored import Reading
+from lr_retune.search.repeats import SEEDS
 from lr_retune.stores.promotion import Stores
 
 SEEN = "LRR252"
@@ -48,6 +49,8 @@ class Versus:
     standings: tuple[Standing, ...]
     pairs: tuple[Pair, ...]
     better: str | None  # than every other; None: not told, or a model has seen the rows
+    seeds: int = 1  # fits that stand for each model
+    seed_matters: bool | None = None  # None: not asked
 
     @property
     def leaks(self) -> list[Standing]:
@@ -80,8 +83,8 @@ def by_name(config: Config, plugins: Plugins, stores: Stores, names: Sequence[st
     return versus(config, plugins, found, span, when)
 
 
-def by_rate(config: Config, plugins: Plugins, rates: Sequence[float], when: When) -> Versus:
-    """One fit for each rate, made as of the first compared row less the embargo, on all rows since.
+def by_rate(config: Config, plugins: Plugins, rates: Sequence[float], when: When, seeds: int = SEEDS) -> Versus:
+    """One fit for each rate and seed, made as of the first compared row less the embargo, on all rows since.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def by_rate(config: Config, plugins: Plugins, rates: Sequence[float], when: When
     """
     span = stretch(config, Feed(config, plugins.feeds, when.as_of), when, None)
     begun = shift(span.start, -config.embargo_ticks, config.schedule.tick, config.schedule.timezone)
-    return versus(config, plugins, fitted(config, plugins, rates, begun), span, when)
+    return versus(config, plugins, fitted(config, plugins, rates, begun, seeds), span, when)
 
 
 def stretch(config: Config, feed: Feed, when: When, first: datetime | None) -> Span:
@@ -152,7 +155,11 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
         cpu[each.name] = 1000 * (time.process_time() - began) / max(len(x), 1)
     logged = [each.name for each in contenders if each.contract.score is not None]
     found = reading.scored(contenders[0].contract, scores, logged, when.block)
-    pairs = pairs_of(found.scores, found.evidence, config)
+    twins = {
+        each.name: [twin.predict(reading.rows(each.contract).x)[found.kept] for twin in each.twins]
+        for each in contenders
+    }
+    pairs = pairs_of(found.scores, found.evidence, config, twins)
     loss = loss_for(config.metric)
     standings = tuple(
         Standing(
@@ -175,6 +182,8 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
         standings=standings,
         pairs=pairs,
         better=best_of(pairs) if clean else None,
+        seeds=1 + len(contenders[0].twins),
+        seed_matters=contenders[0].seed_matters,
     )
 
 

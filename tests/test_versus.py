@@ -138,6 +138,30 @@ def test_a_block_of_one_class_has_no_ranking_and_every_other_has_its_own() -> No
     assert found[1] == 0.0
 
 
+def test_fits_that_differ_by_the_luck_of_a_seed_are_called_alike_only_where_seeds_are_counted() -> None:
+    alone = over = 0
+    for seed in range(60):
+        asked, rng = rows(blocks=20, per_block=50, seed=seed), np.random.default_rng(seed)
+        fits = [off(asked, 1.0, 7) * (1 + 0.05 * rng.normal()) for _ in range(6)]  # of one and the same rate
+        scores, twins = {"a": fits[0], "b": fits[1]}, {"a": fits[2:4], "b": fits[4:]}
+        alone += pairs_of(scores, asked, config())[0].better is not None
+        over += pairs_of(scores, asked, config(), twins)[0].better is not None
+    assert alone > 30
+    assert over <= 6
+
+
+def test_two_fits_of_a_rate_claim_nothing_and_three_do() -> None:
+    asked = rows()
+    fits = {
+        name: [off(asked, by, i + 10 * n) for i in range(3)] for n, (name, by) in enumerate((("a", 1.0), ("b", 2.0)))
+    }
+    scores = {name: each[0] for name, each in fits.items()}
+    two, three = (pairs_of(scores, asked, config(), {n: f[1:k] for n, f in fits.items()})[0] for k in (2, 3))
+    assert (two.better, two.reason) == (None, "2 fits of each are too few, 3 at least")
+    assert (three.better, three.code) == ("a", "LRR250")
+    assert three.seed_sd is not None
+
+
 # ── the command ───────────────────────────────────────────────────────────────────────────────────
 def test_two_versions_meet_on_rows_that_neither_has_learned_from(cli: Cli, home: Path) -> None:
     found = cli("compare", "--models", "1,champion", "--as-of", day(158).isoformat(), "--json")
@@ -207,7 +231,7 @@ def test_rates_are_fitted_as_of_the_first_row_and_need_no_champion(cli: Cli, fre
     assert (weeks["from"], weeks["to"], weeks["ticks"]) == (day(105).isoformat(), day(154).isoformat(), 7)  # Mondays
     words = cli(*asked)
     assert "0.1 is better than every other" in words.out
-    assert "another seed" in words.out
+    assert "another seed makes no other model" in words.out
 
 
 def test_a_rate_without_a_model_is_told_with_its_reason(cli: Cli, tmp_path: Path) -> None:
@@ -225,3 +249,24 @@ def test_each_configured_slice_is_told(cli: Cli, fresh: Path) -> None:
     found = cli(*asked, "--json").json["pairs"][0]["slices"]
     assert {each["slice"]: each["better"] for each in found} == {"kind=x": "0.1", "kind=y": "0.1", "kind=z": "0.1"}
     assert "slices, all together" in cli(*asked).out
+
+
+def test_where_a_seed_matters_each_rate_is_fitted_by_three(cli: Cli, fresh: Path) -> None:
+    path = fresh / "retune.toml"
+    plain = 'family = "sgd"\nparams = { }'
+    path.write_text(path.read_text().replace("params = { num_leaves = 7, min_data_in_leaf = 20 }", plain))
+    asked = (
+        "compare",
+        "--learning-rates",
+        "0.001,0.05",
+        "--from",
+        day(100).isoformat(),
+        "--as-of",
+        day(159).isoformat(),
+    )
+    three, one = (cli(*asked, *more, "--json").json for more in ((), ("--seeds", "1")))
+    assert (three["seeds"], three["seed_matters"]) == (3, True)
+    assert (one["seeds"], one["seed_matters"], one["pairs"][0]["seed_sd"]) == (1, None, None)
+    assert three["pairs"][0]["seed_sd"] > 0
+    assert three["arms"][0]["fit"]["fits"] == 3 * one["arms"][0]["fit"]["fits"]
+    assert "by 3 fits of each" in cli(*asked).out

@@ -7,20 +7,24 @@ together, in both directions, name a better model by chance at most as often as 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 
 from lr_retune.config import Config, Metric
 from lr_retune.judge import limits
+from lr_retune.judge.attribution import SEEDS, origin
+from lr_retune.judge.corners import corners
 from lr_retune.judge.guards.slices import filled, rows_of
 from lr_retune.judge.paired import Comparison, paired
 from lr_retune.judge.statement import figures
 from lr_retune.metrics import Loss, loss_for
 from lr_retune.records import HoldoutScores
 
+NO_TWINS: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})
 RARE = 0.05  # share of positives below which the ranking is told beside a proper loss
 BLOCK_RULES = {
     "LRR250": "compare: the interval of the difference, at a level that all pairs share, excludes zero, so one model "
@@ -75,6 +79,8 @@ class Pair:
     reason: str  # why nothing is told, where a guard says so
     slices: tuple[Slice, ...] = ()
     beside: Beside | None = None
+    seed_sd: float | None = None  # of one fit's loss, share of the first's; None: one fit each
+    seeds_needed: int | None = None  # fits of each that would tell a difference as large; None: told, or not to say
 
 
 def level(config: Config, pairs: int) -> float:
@@ -82,7 +88,12 @@ def level(config: Config, pairs: int) -> float:
     return config.gates.alpha / (2 * max(pairs, 1))
 
 
-def pairs_of(scores: Mapping[str, np.ndarray], rows: HoldoutScores, config: Config) -> tuple[Pair, ...]:
+def pairs_of(
+    scores: Mapping[str, np.ndarray],
+    rows: HoldoutScores,
+    config: Config,
+    twins: Mapping[str, Sequence[np.ndarray]] = NO_TWINS,
+) -> tuple[Pair, ...]:
     """Every pair of models, in the order they were named.
 
     Parameters
@@ -91,13 +102,19 @@ def pairs_of(scores: Mapping[str, np.ndarray], rows: HoldoutScores, config: Conf
         Model → score of each row, ``(n,)``, all finite.
     rows
         Labels, blocks (as ticks), entities, suspects and slices of the same rows; its arms are not read.
+    twins
+        Model → scores of fits that differ from it by seed alone. Given, means over the fits are compared, and their
+        spread is part of the error: the question is then about how the models are made, not about these very ones.
     """
     both = list(combinations(scores, 2))
-    asked = _at(config, level(config, len(both)))
-    return tuple(
-        _pair(a, b, replace(rows, champion=scores[a], challenger=scores[b]), asked, loss_for(config.metric))
-        for a, b in both
-    )
+    asked, loss = _at(config, level(config, len(both))), loss_for(config.metric)
+    found = []
+    for a, b in both:
+        met = replace(rows, champion=scores[a], challenger=scores[b])
+        pair = _pair(a, b, met, asked, loss)
+        more = twins.get(a, ()), twins.get(b, ())
+        found.append(_over_seeds(pair, met, more, asked, loss) if all(more) else pair)
+    return tuple(found)
 
 
 def best_of(pairs: tuple[Pair, ...]) -> str | None:
@@ -138,6 +155,29 @@ def _pair(first: str, second: str, scores: HoldoutScores, config: Config, loss: 
         slices=tuple(_slices(scores, config, loss, (first, second))),
         beside=_beside(scores, config),
     )
+
+
+def _over_seeds(
+    pair: Pair, scores: HoldoutScores, twins: tuple[Sequence[np.ndarray], ...], config: Config, loss: Loss
+) -> Pair:
+    """The same of means over seeds, with the attribution's own error; what a guard refused stays refused."""
+    fits = {"control": (scores.champion, *twins[0]), "challenger": (scores.challenger, *twins[1])}
+    met, weights = corners(replace(scores, control=scores.champion, arms=fits), loss, same_rate=False)
+    found = origin(met, weights, alpha=config.gates.alpha)
+    if found is None:
+        return pair
+    effect, base = found.effects["rate"], float(met["champion"].losses[0])
+    value, low, high = (None if end is None else end * base for end in (effect.value, effect.low, effect.high))
+    told = replace(
+        pair, gap=Gap(value, low, high, effect.value), seed_sd=found.seed_sd, seeds_needed=found.seeds_needed
+    )
+    if pair.code not in ("LRR250", "LRR251"):
+        return told
+    if effect.claimed and effect.value:
+        return replace(told, better=pair.second if effect.value > 0 else pair.first, code="LRR250", reason="")
+    few = found.seeds < SEEDS
+    why = f"{found.seeds} fits of each are too few, {SEEDS} at least" if few else "zero is not excluded over seeds"
+    return replace(told, better=None, code="LRR251", reason=why)
 
 
 def _compared(scores: HoldoutScores, loss: Loss, alpha: float) -> Comparison:

@@ -54,10 +54,10 @@ def proved(family: Family, data: FitData, options: SearchOptions, fits: Live, ne
     for seed in range(options.seed + 1, options.seed + SEEDS):
         other = Live(family.start(data, seed=seed))
         if not made:
-            same, cost = _same(other, new)
+            same, cost = leaves_nothing_to_chance(other, new)
             if same:
                 return Proof(True, leads[0], error, cost=cost, seed_matters=False)
-        pair = (_again(other, new, "candidate", options), _again(other, old, "control", options))
+        pair = (again(other, new, "candidate", options), again(other, old, "control", options))
         cost = sum((arm.trial.cost for arm in pair), cost)
         if not all(arm.complete for arm in pair):
             return Proof(False, leads[0], error, _by_role(made), cost, True)
@@ -80,21 +80,21 @@ def apart(family: Family, data: FitData, options: SearchOptions, proof: Proof, a
     for seed in range(options.seed + SEEDS, options.seed + 2 * SEEDS):
         fits = Live(family.start(data, seed=seed))
         for (role, arm), fitted in zip(arms.items(), made.values(), strict=True):
-            again = _again(fits, arm, role, options)
-            cost += again.trial.cost
-            if not again.complete:
+            more = again(fits, arm, role, options)
+            cost += more.trial.cost
+            if not more.complete:
                 return Apart(cost=cost)
-            fitted.append(again.made(fits))
+            fitted.append(more.made(fits))
     return Apart({role: tuple(fitted) for role, fitted in made.items()}, cost)
 
 
-def _again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:
+def again(fits: Live, arm: Arm, role: Role, options: SearchOptions) -> Arm:
     """The same name on other fits; a killed search does not come back to it."""
     forgetful = replace(options, recall=lambda *_: None, remember=lambda _: None)
     return row(fits, Named(arm.trial.learning_rate, arm.trial.schedule), role, (), forgetful)
 
 
-def _same(fits: Live, arm: Arm) -> tuple[bool, Cost]:
+def leaves_nothing_to_chance(fits: Live, arm: Arm) -> tuple[bool, Cost]:
     """Whether the family leaves nothing to chance: the first steps tell, and cost little.
 
     LightGBM's GOSS draws rows from step 1 / rate on, so fits that agree at first are followed a little beyond that.
@@ -120,7 +120,7 @@ def on_old_rows(family: Family, options: SearchOptions, old: Named | None, chall
         return None
     try:
         fits = Live(family.start(old.data, seed=options.seed))
-        arm = _again(fits, challenger, "control", replace(options, loss=old.loss))
+        arm = again(fits, challenger, "control", replace(options, loss=old.loss))
     except RetuneError:  # those rows are not what is judged: a search must not fail for them
         return None
     return arm.made(fits) if arm.complete else None
