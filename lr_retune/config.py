@@ -400,7 +400,7 @@ class Worth(Section):
 
 GATES = (  # label_rates is installed and not among them: labels of most streams drift by level
     *("sane_predictions", "paired_loss", "slices", "calibration", "score_shift"),
-    *("alert_rate", "golden", "too_good", "serving_cost"),
+    *("alert_rate", "golden", "label_audit", "too_good", "serving_cost"),
 )
 
 
@@ -418,6 +418,7 @@ class Gates(Section):
     critical: tuple[Name, ...] = Field(default=(), strict=False)  # of them, or "column=level": must be shown safe
     golden: Uri | None = None  # a Parquet or CSV file of rows with labels that a person vouches for
     golden_floor: float | None = None  # of the metric, on the golden set
+    label_noise: float = Field(default=0.001, ge=0, lt=0.5)  # share of golden labels that honestly differ in the feed
     threshold: float | None = None  # scores from there on raise an alert; None: that of metric "cost", or none
     alert_ratio: float = Field(default=1.2, gt=1)  # times as many alerts, or as few, as the champion raises
     calibration: float = Field(default=0.25, gt=0)  # worse than the champion's, share of the rarer class

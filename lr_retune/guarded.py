@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from lr_retune.data.feed import Feed
-from lr_retune.data.golden import read_golden
+from lr_retune.data.golden import read_audited, read_golden
 from lr_retune.data.levels import level_names
+from lr_retune.judge.guards.audit import audit_of
 from lr_retune.judge.guards.labels import tally
 from lr_retune.logged import SCORE_ONLY
-from lr_retune.records import Champion, Files, HoldoutScores, LabelHistory, Plan, Rows, Span, micros
+from lr_retune.records import Champion, Files, HoldoutScores, LabelAudit, LabelHistory, Plan, Rows, Span, micros
 from lr_retune.stores.bundle import native, unpack_meta
 
 PER_TICK, MOST_ROWS = 2_000, 200_000  # rows of earlier labels: at least of each tick, and of all together
@@ -36,6 +37,7 @@ def guarded(
         scores,
         slices=_slices(feed, plan.holdout, known),
         history=_history(feed, plan, champion, gaps),
+        audit=_audit(feed, plan, gaps),
         promised=champion.promised_ticks if same else (),
         served=(champion.steps, sum(len(data) for data in native(files).values())) if loaded else None,
         threshold=unpack_meta(files).get("threshold"),
@@ -81,6 +83,15 @@ def slice_levels(feed: Feed, span: Span) -> tuple[np.ndarray, dict[str, np.ndarr
         feed.demand(name)
     table = feed.raw([*gates.slices, *feed.needed()], span.start, span.end, feed.config.model.transform)
     return ~np.isnan(feed.labels(table).y), {name: level_names(table.column(name)) for name in gates.slices}
+
+
+def _audit(feed: Feed, plan: Plan, gaps: Sequence[str]) -> LabelAudit | None:
+    """Both labels of each golden row that the challenger was trained, tuned or judged on."""
+    gates = feed.config.gates
+    if gates.golden is None or "label_audit" not in gates.names:
+        return None
+    rows, vouched = read_audited(feed, plan.contract, Span(plan.train.start, plan.holdout.end), gaps)
+    return audit_of(rows.x, plan.contract.columns, vouched, rows.y)
 
 
 def _history(feed: Feed, plan: Plan, champion: Champion, gaps: Sequence[str]) -> LabelHistory | None:

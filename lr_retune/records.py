@@ -628,6 +628,16 @@ class LabelHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelAudit:
+    """Rows of the feed whose labels a person vouches for: both labels, and the levels the rows lie in."""
+
+    vouched: np.ndarray  # (n,)
+    found: np.ndarray  # (n,) as the feed has them
+    names: tuple[str, ...]  # of the levels, such as "country=FR" or "amount < 12"
+    members: np.ndarray  # (levels, n) bool
+
+
+@dataclass(frozen=True, slots=True)
 class HoldoutScores:
     """The judge's evidence: identical, untouched rows, scored by all arms."""
 
@@ -643,6 +653,7 @@ class HoldoutScores:
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → (n,) text: level of each row
     golden: HoldoutScores | None = None  # rows that a person vouches for; their tick says nothing
     history: LabelHistory | None = None
+    audit: LabelAudit | None = None
     promised: tuple[float, ...] = ()  # the champion's loss per tick of its own holdout, in today's metric
     best: float | None = None  # the least loss that any champion so far was promoted on, in today's metric
     served: tuple[int, int] | None = None  # the champion's steps and bytes

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lr_retune.config import GATES, Config, parse_config
 from lr_retune.errors import ConfigError
 from lr_retune.judge.gates import paired_loss, sane_predictions
+from lr_retune.judge.guards.audit import above, audit_of, found_from, label_audit
 from lr_retune.judge.guards.calibration import calibration, psi, score_shift
 from lr_retune.judge.guards.common import RULES
 from lr_retune.judge.guards.golden import golden
@@ -224,6 +227,61 @@ def test_a_challenger_that_is_worse_on_golden_rows_fails_however_well_it_does_on
     assert answer(golden, replace(scores, golden=vouched), high)[:2] == ("LRR352", "FAIL")
     low = binary("log_loss", golden="golden.parquet", golden_floor=0.6)
     assert answer(golden, replace(scores, golden=vouched), low)[1] == "PASS"
+
+
+# ── the label audit ───────────────────────────────────────────────────────────────────────────────
+def audited(rows: int, *, flipped: int = 0, honest: int = 0, seed: int = 0) -> HoldoutScores:
+    """Rows of 20 shops whose labels are known; positives of shop s3 are labelled good, and some rows anyhow."""
+    rng = np.random.default_rng(seed)
+    shop = rng.integers(0, 20, rows).astype(float)
+    vouched = (rng.random(rows) < 0.5).astype(float)
+    found = vouched.copy()
+    found[np.flatnonzero((shop == 3) & (vouched == 1))[:flipped]] = 0
+    wrong = rng.choice(rows, honest, replace=False)
+    found[wrong] = 1 - vouched[wrong]
+    return replace(classes(ticks=7), audit=audit_of(shop[:, None], [SHOPS], vouched, found))
+
+
+@pytest.mark.fault("C4")
+def test_labels_that_differ_from_vouched_ones_hold_the_challenger_and_the_level_is_named() -> None:
+    settings = binary(golden="golden.parquet")
+    code, status, reason = answer(label_audit, audited(2000, flipped=10), settings)
+    assert (code, status) == ("LRR356", "INCONCLUSIVE")
+    assert "10 of 2000 golden rows" in reason
+    assert "shop=s3" in reason
+    few = answer(label_audit, audited(2000, flipped=4), settings)  # no more than noise over all rows, but in one level
+    assert few[0] == "LRR356"
+    assert answer(label_audit, audited(2000, honest=20), settings)[0] == "LRR356"
+
+
+def test_honest_noise_of_a_vouched_label_is_no_poison() -> None:
+    settings = binary(golden="golden.parquet")
+    code, status, reason = answer(label_audit, audited(2000, honest=2), settings)
+    assert (code, status) == ("LRR355", "PASS")
+    assert "0.53 % would be seen" in reason
+    noisy = binary(golden="golden.parquet", label_noise=0.01)
+    assert answer(label_audit, audited(2000, honest=20), noisy)[0] == "LRR355"
+    assert answer(label_audit, audited(2000, honest=20, flipped=15), noisy)[0] == "LRR356"
+    sure = binary(golden="golden.parquet", label_noise=0.0)
+    assert answer(label_audit, audited(500), sure)[0] == "LRR355"
+    assert answer(label_audit, audited(500, flipped=1), sure)[0] == "LRR356"
+
+
+def test_a_label_audit_of_few_rows_or_of_none_says_so_and_stops_nobody() -> None:
+    assert answer(label_audit, audited(2000, flipped=10), binary())[0] == "LRR300"
+    settings = binary(golden="golden.parquet")
+    assert answer(label_audit, classes(), settings)[0] == "LRR300"
+    code, status, reason = answer(label_audit, audited(99, flipped=2), settings)
+    assert (code, status) == ("LRR302", "PASS")
+    assert "99 golden rows" in reason
+
+
+@given(st.integers(100, 4000), st.sampled_from([0.0, 0.001, 0.01]))
+def test_what_an_audit_says_it_sees_it_sees_nine_times_in_ten(rows: int, noise: float) -> None:
+    share = found_from(rows, noise)
+    seen = next(k for k in range(1, rows) if above(k, rows, noise) < 0.01)
+    assert above(seen, rows, share) == pytest.approx(0.9)
+    assert share > noise
 
 
 # ── label rates ───────────────────────────────────────────────────────────────────────────────────

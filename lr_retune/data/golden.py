@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lr_retune.data import columns
 from lr_retune.data.derive import derive
+from lr_retune.data.kinds import in_one, micros_of, to_utc
 from lr_retune.errors import DataError
-from lr_retune.records import Contract, Rows
+from lr_retune.records import Contract, Rows, Span, micros
+from lr_retune.records import at as instant
 
 if TYPE_CHECKING:
     from lr_retune.data.feed import Feed
@@ -41,6 +45,41 @@ def read_golden(feed: Feed, contract: Contract) -> Rows:
             raise columns.not_of_kind(column.name, column.kind, error) from None
     order = np.arange(len(table), dtype=np.int64)
     return Rows(x, columns.numbers(table.column(str(feed.config.label))), order, order, None)
+
+
+def read_audited(feed: Feed, contract: Contract, span: Span, missing: Collection[str] = ()) -> tuple[Rows, np.ndarray]:
+    """Labelled rows of the feed that are golden too, and their vouched labels, ``(n,)``.
+
+    They are the same by time and features; what stands twice is left out, as is every row where the golden file has no
+    time of rows.
+    """
+    at = _times(golden_table(feed), feed.config.data.time, feed.config.schedule.timezone)
+    here = (at >= micros(span.start)) & (at < micros(span.end))
+    if not here.any():
+        nothing = np.empty((0, len(contract.columns))), *(np.empty(0) for _ in range(3))
+        return Rows(*nothing), np.empty(0)
+    golden = read_golden(feed, contract)
+    asked = Span(instant(at[here].min()), instant(at[here].max() + 1))
+    rows = feed.rows(contract, asked, missing).labelled()
+    rows = rows.take(np.isin(rows.time, at[here]))
+    theirs, ours = _single(rows.x, rows.time), _single(golden.x, at)
+    both = [(i, ours[key]) for key, i in theirs.items() if key in ours]
+    return rows.take(np.array([i for i, _ in both], dtype=np.int64)), golden.y[[j for _, j in both]]
+
+
+def _times(table: Any, name: str, timezone: str) -> np.ndarray:
+    """When the rows were, ``(n,)`` microseconds; all of them never where no timestamps are told."""
+    try:
+        return micros_of(to_utc(in_one(table.column(name)), timezone))
+    except (KeyError, TypeError):
+        return np.full(len(table), np.iinfo(np.int64).min)
+
+
+def _single(x: np.ndarray, time: np.ndarray) -> dict[bytes, int]:
+    """Position of each row by its content, for rows that stand there once."""
+    keys = [bytes(key) for key in np.column_stack([np.nan_to_num(x, nan=np.inf) + 0.0, time.astype(np.float64)])]
+    counts = Counter(keys)
+    return {key: i for i, key in enumerate(keys) if counts[key] == 1}
 
 
 def golden_table(feed: Feed) -> Any:

@@ -34,6 +34,9 @@ RULES: dict[str, str] = {
     "LRR350": "The challenger is not demonstrably worse than the champion on the golden set, and keeps its floor.",
     "LRR351": "The challenger is demonstrably worse than the champion on rows that a person vouches for.",
     "LRR352": "The challenger does not reach [gates] golden_floor on the golden set.",
+    "LRR355": "The feed's labels of golden rows are those that a person vouches for, but for honest noise.",
+    "LRR356": "Labels in the feed differ from those that a person vouches for, of the very same rows, by more than "
+    "[gates] label_noise: they may be broken or poisoned, and the holdout with them. A person should look.",
     "LRR360": "The gain is within what labels known in time can bring.",
     "LRR361": "The challenger's loss lies far below anything this stream has shown: a feature may know the label. "
     "A person should look; [gates] too_good is the limit.",

@@ -121,8 +121,8 @@ def windows(name: str, replays: int) -> Iterator[tuple[Stream, int]]:
 
 
 # ── one replay ────────────────────────────────────────────────────────────────────────────────────
-class Replay:
-    """Champion and golden rows of one window; challengers on labels that may be poisoned."""
+class Attack:
+    """Golden, train and holdout rows of one window, and labels that may be poisoned."""
 
     def __init__(self, stream: Stream, seed: int) -> None:
         self.stream, self.rng = stream, np.random.default_rng([seed, 1])
@@ -131,10 +131,40 @@ class Replay:
         self.gold[self.rng.choice(since, min(GOLDEN, len(since) // 3), replace=False)] = True
         self.held = (tick >= OLD + FIRST) & ~self.gold
         self.train = (tick >= OLD) & (tick < OLD + FIRST) & ~self.gold
-        self.before = self.fitted(stream.y, tick < OLD - 14)
-        self.after = self.fitted(stream.y, self.train)
+
+    def levels_of(self, i: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and rows of the levels of one column; numbers are cut into fifths."""
+        return levels(self.stream.x[:, i], self.stream.columns[i], np.ones(len(self.stream.y), dtype=bool))
+
+    def attackable(self, level: np.ndarray) -> bool:
+        """Whether a level holds 2 to 25 % of the rows of train."""
+        return bool(0.02 <= level[self.train].mean() <= 0.25)
+
+    def flipped(self, share: float) -> tuple[np.ndarray, float] | None:
+        """Labels with positives of one level called negative, and which share of its positives that is."""
+        stream, wanted = self.stream, round(share * self.train.sum())
+        masks = [level for i in range(len(stream.columns)) for _, level in self.levels_of(i)]
+        for i in self.rng.permutation(len(masks)):
+            hits = masks[i] & (stream.y == 1)
+            trained = int((hits & self.train).sum())
+            if trained >= wanted > 0 and self.attackable(masks[i]):
+                y, part = stream.y.copy(), wanted / trained
+                for rows in (hits & self.train, hits & self.held):
+                    where = np.flatnonzero(rows)
+                    y[self.rng.choice(where, round(len(where) * part), replace=False)] = 0.0
+                return y, part
+        return None
+
+
+class Replay(Attack):
+    """A champion of one window; challengers on labels that may be poisoned."""
+
+    def __init__(self, stream: Stream, seed: int, *, challenger: bool = True) -> None:
+        super().__init__(stream, seed)
+        self.before = self.fitted(stream.y, stream.tick < OLD - 14)
+        self.after = self.fitted(stream.y, self.train) if challenger else self.before
         loss = loss_for(settings().metric)
-        own = (tick == t for t in range(OLD - 14, OLD))
+        own = (stream.tick == t for t in range(OLD - 14, OLD))
         self.promised = tuple(loss.value(stream.y[rows], self.before[rows]) for rows in own)
 
     def fitted(self, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -145,22 +175,6 @@ class Replay:
         data = lightgbm.Dataset(self.stream.x[rows], y[rows], categorical_feature=kinds)
         asked = {"objective": "binary", "num_leaves": 15, "verbose": -1, "num_threads": 1, "seed": 1}
         return np.asarray(lightgbm.train(asked, data, 40).predict(self.stream.x))
-
-    def flipped(self, share: float) -> tuple[np.ndarray, float] | None:
-        """Labels with positives of one level called negative, and which share of its positives that is."""
-        stream, everything = self.stream, np.ones(len(self.stream.y), dtype=bool)
-        wanted = round(share * self.train.sum())
-        masks = [m for i, c in enumerate(stream.columns) for _, m in levels(stream.x[:, i], c, everything)]
-        for i in self.rng.permutation(len(masks)):
-            hits = masks[i] & (stream.y == 1)
-            trained = int((hits & self.train).sum())
-            if trained >= wanted > 0 and 0.02 <= masks[i][self.train].mean() <= 0.25:
-                y, part = stream.y.copy(), wanted / trained
-                for rows in (hits & self.train, hits & self.held):
-                    where = np.flatnonzero(rows)
-                    y[self.rng.choice(where, round(len(where) * part), replace=False)] = 0.0
-                return y, part
-        return None
 
     def scores(self, y: np.ndarray, after: np.ndarray) -> HoldoutScores:
         """What the judge sees of a challenger, labels as given; golden labels are always sound."""

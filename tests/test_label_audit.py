@@ -1,0 +1,76 @@
+"""The label audit from file to verdict: golden rows that the feed holds too hold a poisoned challenger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lr_retune.config import load_config
+from lr_retune.data.feed import Feed
+from lr_retune.data.golden import read_audited
+from lr_retune.plugins import load_feeds
+from lr_retune.records import Report, Span
+from lr_retune.retune import bootstrap, retune
+from lr_retune.stores.promotion import Stores
+from lr_retune.watch.baselines import always
+from tests.worlds import ROWS_A_DAY, day, rows, world, write
+
+VOUCHED = slice(70 * ROWS_A_DAY, 115 * ROWS_A_DAY, 6)  # 450 rows of days 70 to 115
+
+
+def poisoned(folder: Path, share: float) -> Path:
+    """From day 75 on a share of the positives of kind x is called negative; a person knows the labels."""
+    path = world(folder, task="binary", metric="log_loss")
+    asked = path.read_text(encoding="utf-8").replace("[gates]", '[gates]\ngolden = "golden.parquet"')
+    path.write_text(asked, encoding="utf-8")
+    sound: dict[str, Any] = rows(task="binary")
+    table = pa.table({name: values[VOUCHED] for name, values in sound.items()})
+    times = table.column("ts").cast(pa.timestamp("us", "UTC"))
+    pq.write_table(table.set_column(0, "ts", times), folder / "golden.parquet")
+    chance = np.random.default_rng(5).random(len(sound["y"]))
+    hit = (np.arange(len(chance)) >= 75 * ROWS_A_DAY) & (np.array(sound["kind"]) == "x") & (chance < share)
+    write(folder, {**sound, "y": np.where(hit, 0.0, sound["y"])})
+    return path
+
+
+def judged(path: Path) -> Report:
+    config = load_config(path, environ={})
+    stores = Stores.in_memory(config)
+    bootstrap(config, stores, day(75))
+    return retune(config, stores, day(130), policy=always)
+
+
+@pytest.mark.fault("C4")
+def test_a_poisoned_slice_is_held_by_rows_that_a_person_labelled_anew(tmp_path: Path) -> None:
+    verdicts = {}
+    for share in (0.0, 0.5):
+        found = judged(poisoned(tmp_path / str(share), share))
+        assert found.judgement is not None
+        (verdicts[share],) = [v for v in found.judgement.verdicts if v.gate == "label_audit"]
+    assert (verdicts[0.0].code, verdicts[0.0].status) == ("LRR355", "PASS")
+    assert verdicts[0.0].reason.startswith("0 of 450")
+    assert (verdicts[0.5].code, verdicts[0.5].status) == ("LRR356", "INCONCLUSIVE")
+    assert "kind=x" in verdicts[0.5].reason
+    assert found.outcome in ("inconclusive", "rejected")
+
+
+def test_golden_rows_are_found_in_the_feed_by_time_and_features(tmp_path: Path) -> None:
+    config = load_config(poisoned(tmp_path, 0.5), environ={})
+    stores = Stores.in_memory(config)
+    contract = bootstrap(config, stores, day(75)).contract
+    feed = Feed(config, load_feeds(config), day(160))
+    found, vouched = read_audited(feed, contract, Span(day(80), day(110)))
+    assert 290 <= len(found) == len(vouched) <= 310
+    assert set(np.flatnonzero(found.y != vouched)) <= set(np.flatnonzero(vouched == 1))
+    assert (found.y != vouched).sum() > 10
+    assert not len(read_audited(feed, contract, Span(day(130), day(150)))[0])
+    table = pq.read_table(tmp_path / "golden.parquet")
+    pq.write_table(pa.concat_tables([table, table]), tmp_path / "golden.parquet")  # whose label counts?
+    assert not len(read_audited(feed, contract, Span(day(80), day(110)))[0])
+    pq.write_table(table.drop_columns(["ts"]), tmp_path / "golden.parquet")
+    assert not len(read_audited(feed, contract, Span(day(80), day(110)))[0])
