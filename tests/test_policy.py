@@ -275,7 +275,7 @@ def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_not
         young = config(policy={"max_age": "900d"})
         return next(n for n in range(1, 30) if probe_due(facts(), probed_before(*gains, every=n), young))
 
-    assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 8, 8, 8, 8]
+    assert [waits(*[0.0] * n) for n in range(1, 6)] == [4, 4, 4, 4, 4]  # no tick goes unseen
     assert waits(0.0, 0.0, 0.1) == 2  # a gain was found: as soon as the cooldown allows
     assert probe_due(facts(0.2, alarm=True), probed_before(0.0, every=3), config())
     assert probe_due(facts(suspicion=SUSPECT), probed_before(0.0, every=3), config())
@@ -283,6 +283,21 @@ def test_a_probe_is_due_when_something_is_going_on_and_ever_more_rarely_when_not
         assert not probe_due(blocked, probed_before(0.0, every=20), config())
     assert not probe_due(facts(0.2, alarm=True), settled(1), config())  # cooldown
     assert not probe_due(facts(0.2, alarm=True), RECENT, config(policy={"probe": False}))
+
+
+def test_probes_that_differ_by_more_than_their_ticks_speak_with_the_larger_error() -> None:
+    before = probed_before(0.2, -0.2, 0.2, -0.2, every=4)
+    lucky = replace(before, decisions=(*before.decisions, *answered(3).decisions))
+    found = decide(facts(probe=probe(0.25)), answered(3), config())
+    assert found.reasons[0].code == "follow_up"
+    doubtful = decide(facts(probe=probe(0.25)), lucky, config())
+    assert (doubtful.action, doubtful.reasons[0].code) == ("keep", "as_promised")
+    assert decide(facts(0.2, alarm=True, probe=probe(0.01)), lucky, config()).reasons[0].code == "unproven"
+
+
+def test_what_probes_alone_proved_needs_no_second_look_unlike_a_change() -> None:
+    assert decide(facts(probe=probe(0.1)), answered(3, "regret"), config()).action == "keep"
+    assert decide(facts(probe=probe(0.1)), answered(3), config()).reasons[0].code == "follow_up"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from lr_retune.retune import bootstrap, retune, watch
 from lr_retune.search.arm import Named
 from lr_retune.search.follow import follow
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.probe import GRID, SHARE, Twins, probed
+from lr_retune.watch.probe import GRID, SHARE, Twins, _luck, probed
 from tests.worlds import day, world
 
 DAY = timedelta(days=1)
@@ -241,3 +241,15 @@ def test_a_champion_of_another_family_says_nothing_of_the_length_of_a_fit() -> N
     found = probed(twins, TREES, replace(champion(), family="sgd", steps=1), data, loss_for(METRIC), START, seed=0)
     assert found is not None
     assert found.cost.steps == 2 * 30
+
+
+def test_what_the_better_of_two_fresh_models_owes_to_being_chosen_is_taken_off() -> None:
+    rng, found = np.random.default_rng(3), []
+    for _ in range(2000):
+        first, second = rng.normal(size=(2, 4))
+        best = max(first, second, key=np.mean)
+        found.append((best.mean(), best.mean() - _luck(first, second)))
+    raw, fair = np.mean(found, axis=0)
+    assert raw > 0.25
+    assert abs(fair) < 0.1
+    assert _luck(np.full(4, 5.0), np.zeros(4)) == 0.0  # beyond doubt better: nothing is luck

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lr_retune.records import TRAINING_ACTIONS
 from lr_retune.watch.policy import decide
-from tests.benchmarks.trigger import matrix, policies, shuffled, tables
+from tests.benchmarks.trigger import choose, matrix, policies, shuffled, tables
 from tests.benchmarks.trigger.facts import Ledger, Served, answered, configured, day, observed
 from tests.benchmarks.trigger.matrix import Matrix, Settings
 
@@ -141,6 +141,30 @@ def test_the_slowest_timer_of_equal_loss_is_counted_against_ours() -> None:
     assert found[0] == 4
     assert found[1] == pytest.approx(1, abs=0.2)
     assert run.against_oracle("four") == pytest.approx(1, abs=0.2)
+
+
+def test_an_age_clock_halves_where_retrains_bring_something_and_doubles_where_they_bring_nothing() -> None:
+    clock, config = policies.doubling(8), configured()
+    ages = [clock(config, brought).policy.max_age.days for brought in ([], [2.0], [2.0, 3.0], [0.5], [0.5] * 9)]
+    assert ages == [8, 4, 4, 16, 30]
+    assert policies.sureness(np.ones(2), np.zeros(2)) is None
+    assert (policies.sureness(np.array([1.0, 1.1, 1.2]), np.ones(3)) or 0) > 1
+    aging, still = aged(growth=0.05, noise=0.0), aged(growth=0.0, noise=0.02)
+    found = [policies.ours(m, configured(probe=False, cusum_h=99.0), policies.doubling(8)) for m in (aging, still)]
+    assert found[0].by_age > found[1].by_age > 0
+
+
+def test_a_set_that_is_left_out_gets_what_the_others_choose() -> None:
+    def row(name: str, excess: list[float], false: float) -> choose.Row:
+        lived = [policies.Outcome(name, 1.0, (1,), 40)] * 3
+        return choose.Row(name, lived, [shuffled.Count(10_000, 10, int(10 * false))] * 3, np.array(excess))
+
+    quiet, quick = row("quiet", [9.0, 9.0, 1.0], 2.0), row("quick", [1.0, 1.0, 9.0], 40.0)
+    chosen = choose._left_out([quiet, quick], ["a", "b", "c"], lambda _row, _kept: True)
+    assert [line.split()[1] for line in chosen.splitlines()[1:4]] == ["quiet", "quiet", "quick"]
+    allowed = choose._left_out([quiet, quick], ["a", "b", "c"], lambda r, kept: r.alarms(kept) <= choose.MOST_ALARMS)
+    assert "quick" not in allowed
+    assert "mean 6.33, median 9.00, worst 9.0" in allowed
 
 
 # ── random order ──────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -12,16 +13,18 @@ from lr_retune.config import Config
 from lr_retune.records import HELD, JUDGED, LEAST_HELD, Facts, History, LossEvidence, PastDecision, Probe
 from lr_retune.watch.worth import current
 
-CHANGES = frozenset({"loss_rose", "ranking_fell", "regret", "suspicion_alone", "contract_changed"})
+CHANGES = frozenset({"loss_rose", "ranking_fell", "suspicion_alone", "contract_changed"})
 ANSWERS = frozenset({"loss_rose", "ranking_fell", "follow_up"})  # trainings that learn a change they know the start of
 SMALL = 0.003  # share of the promise that a retrain must mend for a probe to speak for it
 SURE = 1.64  # standard errors: one-sided 95 %
 MENDED = 0.25  # of a rise: what mends less leaves the world as hard as it got
 LEARNED = 4  # ticks after a change before a fresh model can know it
-FIRST, LAST = 2, 8  # ticks between quiet probes: doubling
+FIRST = 2  # ticks to a quiet probe, then doubling up to those that one meets on: none goes unseen
+MEASURED = 3  # steps from probe to probe before they tell its luck
 AGREES = 1.0  # standard errors by which a fresh model must be better where other evidence has spoken
 BACK = (2, 4, 8)  # probes that are taken together, the newest
 RESTLESS = 40  # ticks after a promotion in which a world that was seen to move is believed to move again
+LONGEST = 8  # ticks that one probe speaks for
 PATIENT = 12  # probes of one change, tick by tick; then the clock goes on
 CLOSE = 1  # ticks between probes while something is going on
 
@@ -73,7 +76,7 @@ def follow_up(facts: Facts, history: History, config: Config) -> PastDecision | 
     if reached is None:
         return None
     trained = any(d.as_of >= reached and d.outcome in JUDGED for d in history.decisions)
-    looked = any(d.as_of >= reached and d.probe != facts.probe for d in _probed(facts, history))
+    looked = any(d.as_of >= reached and d.as_of != facts.as_of for d in _probed(facts, history))
     return None if trained or looked else found
 
 
@@ -162,7 +165,7 @@ def lost(facts: Facts, history: History, config: Config) -> float:
     """Loss that probes since the last settlement found fixable, summed over the ticks between them."""
     total, before = 0.0, history.last_settled
     for probe in _since_settled(facts, history):
-        total = max(0.0, total + (probe.gain - 0.5 * probe.error) * min(_ticks(probe.as_of, before, config), LAST))
+        total = max(0.0, total + (probe.gain - 0.5 * probe.error) * min(_ticks(probe.as_of, before, config), LONGEST))
         before = probe.as_of
     return total
 
@@ -181,24 +184,26 @@ def proven(facts: Facts, history: History, config: Config) -> bool:
     wanted = proof - (proof - min(proof, SURE)) * risen_by
     if _restless(facts, history, config):
         wanted = min(proof, AGREES)
-    return not proof or sureness(_apart(facts, history, config)) >= wanted
+    return not proof or sureness(_apart(_since_settled(facts, history), config), _luck(history, config)) >= wanted
 
 
 def _restless(facts: Facts, history: History, config: Config) -> bool:
     return any(d.outcome == "promoted" and _ticks(facts.as_of, d.as_of, config) <= RESTLESS for d in history.decisions)
 
 
-def sureness(apart: Sequence[Probe]) -> float:
+def sureness(apart: Sequence[Probe], luck: float = 0.0) -> float:
     """How far the mean gain of the newest probes lies above nothing, as a normal deviate; the largest of 2, 4, 8.
 
     Student's t with the ticks' degrees of freedom. The standard error is the larger of two: from the spread between
     ticks, and from that between all these probes, by successive differences, which a slow change hardly widens. Twins
-    of few positives differ by the luck of their rows, too, and all ticks of one probe share that.
+    of few positives differ by the luck of their rows, too, and all ticks of one probe share that; ``luck`` is what
+    earlier champions' probes said of it.
     """
     from scipy.special import ndtri, stdtr
 
     gains = np.array([probe.gain for probe in apart])
-    luck = math.sqrt(float(np.square(np.diff(gains)).mean()) / 2) if len(gains) > 1 else 0.0
+    if len(gains) > 1:
+        luck = max(luck, math.sqrt(float(np.square(np.diff(gains)).mean()) / 2))
     best = -math.inf
     for count in (each for each in BACK if each <= len(apart)):
         within = math.sqrt(math.fsum(probe.error**2 for probe in apart[:count])) / count
@@ -212,27 +217,52 @@ def _since_settled(facts: Facts, history: History) -> list[Probe]:
     """Oldest first."""
     settled = history.last_settled
     found = [d.probe for d in _probed(facts, history) if d.probe and (settled is None or d.as_of > settled)]
-    return found + ([facts.probe] if facts.probe and facts.probe not in found else [])
+    new = facts.probe is not None and all(probe.as_of != facts.probe.as_of for probe in found)
+    return found + ([facts.probe] if facts.probe and new else [])
 
 
-def _apart(facts: Facts, history: History, config: Config) -> list[Probe]:
-    """Newest first, those that share no tick."""
+def _apart(probes: Sequence[Probe], config: Config) -> list[Probe]:
+    """Newest first, those that share no tick; ``probes`` oldest first."""
     apart: list[Probe] = []
-    for probe in reversed(_since_settled(facts, history)):
+    for probe in reversed(probes):
         if not apart or _ticks(apart[-1].as_of, probe.as_of, config) >= apart[-1].ticks:
             apart.append(probe)
     return apart
 
 
+def with_luck(facts: Facts, history: History, config: Config) -> Facts:
+    """The facts, their probe's error no smaller than what probes differ by from one to the next.
+
+    Twins of few positives differ by the luck of their rows, which all ticks of one probe share, so that these cannot
+    show it: at 1 % positives it is more than twice the error between ticks. It shows between probes of one champion.
+    """
+    if facts.probe is None:
+        return facts
+    luck = _luck(history, config)
+    return facts if luck <= facts.probe.error else replace(facts, probe=replace(facts.probe, error=luck))
+
+
+def _luck(history: History, config: Config) -> float:
+    """Standard deviation of a probe's gain by successive differences, as robust as there are enough of them."""
+    steps: list[float] = []
+    for champion in dict.fromkeys(d.champion for d in history.decisions if d.probe):
+        probes = [d.probe for d in history.about(champion) if d.probe and d.probe.as_of == d.as_of]
+        steps += np.diff([probe.gain for probe in _apart(probes, config)]).tolist()
+    if len(steps) < MEASURED:
+        return 0.0
+    return 1.4826 * float(np.median(np.abs(steps))) / math.sqrt(2)
+
+
 def _clock(facts: Facts, history: History) -> int:
     """Ticks from one quiet probe to the next."""
     promised = 0.0 if facts.loss is None else facts.loss.promised
-    quiet = 0
+    quiet, most = 0, FIRST
     for past in reversed([d.probe for d in _probed(facts, history) if d.probe]):
+        most = max(most, past.ticks)
         if past.gain > max(AGREES * past.error, SMALL * abs(promised)):
-            return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), LAST)
+            return CLOSE if not quiet else min(FIRST * 2 ** (quiet - 1), most)
         quiet += 1
-    return int(min(FIRST * 2**quiet, LAST))
+    return int(min(FIRST * 2**quiet, most))
 
 
 def _last_probe(facts: Facts, history: History) -> datetime | None:

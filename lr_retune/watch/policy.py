@@ -45,8 +45,15 @@ def decide(facts: Facts, history: History, config: Config) -> Decision:
     Entries of the history that lie after ``facts.as_of`` are not seen.
     """
     past = _until(facts, history)
-    answer = _unless_paused(next(a for rule in RULES if (a := rule(facts, past, config)) is not None), facts, past)
+    action, reasons = answered(facts, past, config)
+    answer = _unless_paused(_Answer(action, reasons), facts, past)
     return decision(answer.action, (*answer.reasons, *told(facts)), facts, config)
+
+
+def answered(facts: Facts, history: History, config: Config) -> tuple[Action, tuple[Reason, ...]]:
+    """What the first rule that speaks says, its probe's error no smaller than its luck."""
+    seen = fixable.with_luck(facts, history, config)
+    return next(answer for rule in RULES if (answer := rule(seen, history, config)) is not None)
 
 
 def probe_due(facts: Facts, history: History, config: Config) -> bool:

@@ -76,14 +76,14 @@ def probed(
 
     stale = answer(_drawn(twins.stale, rows, twins.taught, shift))
     gains = {alone: _gains(twins.met, stale, answer(known), loss) for alone, known in fresh.items()}
-    found = max(gains.values(), key=lambda each: float(np.mean(each)) if len(each) else -math.inf)
-    if len(found) < 2:
+    if min(map(len, gains.values())) < 2:
         return None
     cut = True in gains and gains[True].mean() > gains[False].mean()
+    found = gains[cut]
     count = 1 + len(fresh)
     return Probe(
         as_of=as_of,
-        gain=float(np.mean(found)),
+        gain=float(np.mean(found)) - (_luck(gains[False], gains[True]) if True in gains else 0.0),
         error=float(np.std(found, ddof=1) / math.sqrt(len(found))),
         ticks=len(found),
         rows=len(twins.met),
@@ -145,6 +145,13 @@ def _places(which: np.ndarray, count: int, shift: float) -> list[int]:
         found = found[((np.arange(count) + shift) * (len(found) / max(count, 1))).astype(np.int64)]
     places: list[int] = found.tolist()
     return places
+
+
+def _luck(first: np.ndarray, second: np.ndarray) -> float:
+    """What the better of two gains owes to being chosen: at most standard error / √(2π), for two that are equal."""
+    apart = first - second
+    chosen = float(np.std(apart, ddof=1)) / math.sqrt(len(apart) * 2 * math.pi)
+    return min(abs(float(apart.mean())), chosen)
 
 
 def _gains(met: Rows, stale: np.ndarray, fresh: np.ndarray, loss: Loss) -> np.ndarray:

@@ -5,6 +5,7 @@ b  whole ticks of the shared sets in random order: nothing changes, but ticks di
 c  the planted changes again, with labels 28 ticks late.
 d  the shared sets in their own order: policies by the loss that they would have had, each retrain promoted at once.
 e  what one check costs.
+choose  one profile for all? thresholds and ages, chosen for each set by the others.
 
 Parts b and d train a model at every tick once and keep the losses in the folder for temporary files, so that any
 policy is then exact: what it would have lost is read off. Rows are thinned to 24,000 a set and cut into 80 ticks of
@@ -26,7 +27,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.trigger import matrix, policies, shuffled, tables
+from tests.benchmarks.trigger import choose, matrix, policies, shuffled, tables
 from tests.benchmarks.trigger.facts import configured
 
 QUICK = ("dc_bikeshare", "employment_ma", "noaa_weather")
@@ -65,6 +66,8 @@ def _part(part: str, names: tuple[str, ...], quick: bool, jobs: int) -> Iterator
         return _random_order(names, quick, jobs)
     if part == "d":
         return _over_time(names, jobs)
+    if part == "choose":
+        return _chosen(names, quick, jobs)
     table: Callable[[bool], Iterator[str]] = importlib.import_module(
         f"tests.benchmarks.trigger.{ELSEWHERE[part]}"
     ).table
@@ -75,6 +78,12 @@ def _over_time(names: tuple[str, ...], jobs: int) -> Iterator[str]:
     matrices, configs = matrix.load_all(names, jobs=jobs), OURS | MORE
     yield tables.settings(matrices, configs)
     yield tables.over_time(tables.Run(matrices, policies.table(matrices, configs)), list(OURS))
+
+
+def _chosen(names: tuple[str, ...], quick: bool, jobs: int) -> Iterator[str]:
+    matrices = matrix.load_all(names, jobs=jobs)
+    best = tables.Run(matrices, policies.table(matrices, OURS | MORE)).best
+    return choose.tables(matrices, best, shuffled.QUICK if quick else choose.ORDERS, jobs)
 
 
 def _random_order(names: tuple[str, ...], quick: bool, jobs: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lr_retune.config import Config, parse_config
 from lr_retune.records import Action, Facts, History, Outcome, PastDecision, TickLoss
-from lr_retune.watch.policy import RULES
+from lr_retune.watch import policy
 from lr_retune.watch.series import evidence, rebased
 
 BEGIN = datetime(2001, 1, 1, tzinfo=UTC)
@@ -69,8 +69,8 @@ class Ledger:
 
 def answered(facts: Facts, history: History, config: Config) -> tuple[Action, tuple[str, ...]]:
     """What `decide` answers, without its digests, which take most of its time: action and codes of the first rule."""
-    answer = next(found for rule in RULES if (found := rule(facts, history, config)) is not None)
-    return answer.action, tuple(reason.code for reason in answer.reasons)
+    action, reasons = policy.answered(facts, history, config)
+    return action, tuple(reason.code for reason in reasons)
 
 
 def observed(served: Served, history: History, config: Config) -> Facts:

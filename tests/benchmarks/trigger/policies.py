@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,11 +19,13 @@ from lr_retune.watch.policy import decide, probe_due
 from tests.benchmarks.trigger.facts import Ledger, Served, day, observed
 from tests.benchmarks.trigger.matrix import Matrix, load
 
+AFTER = 3, 8  # ticks after a retrain that tell what it brought
 MEET = 3  # newest ticks that the twins meet on, each with a fresh twin of its own
 DRIFT = 0.1  # Evidently's thresholds: of a column, and of the share of columns
 DRIFTED = 0.5
 FEW_VALUES = 5  # numbers of fewer values count as categories, see Evidently's registry.py
 
+Clock = Callable[[Config, Sequence[float]], Config]  # what former retrains brought → the age that is asked for now
 Rule = Callable[[Matrix, int, int], bool]  # matrix, tick the model serves from, newest tick → retrain before the next
 
 
@@ -66,13 +70,14 @@ def run(name: str, config: Config) -> Outcome:
     return ours(load(name), config)
 
 
-def ours(m: Matrix, config: Config) -> Outcome:
-    """The real `decide`, asked at the end of every tick."""
+def ours(m: Matrix, asked: Config, clock: Clock | None = None) -> Outcome:
+    """The real `decide`, asked at the end of every tick; ``clock`` sets its ``max_age``."""
     s, lost, reasons, retrains, codes = first_tick(m), 0.0, [], [], Counter[str]()
-    ledger = Ledger(day(s))
+    ledger, past = Ledger(day(s)), [s]
     for t in range(s, m.ticks):
         lost += m.loss[s, t]
         history = ledger.history
+        config = asked if clock is None else clock(asked, _brought(m, past, t))
         served = Served(str(s), s, m.loss[s, s : t + 1], m.rows[s : t + 1], m.promise(s))
         facts = observed(served, history, config)
         if probe_due(facts, history, config):
@@ -85,10 +90,43 @@ def ours(m: Matrix, config: Config) -> Outcome:
         if trains and t + 1 < m.ticks:
             s = t + 1
             retrains.append(s)
+            past.append(s)
             reasons.append(said[0])
     probes = sum(d.probe is not None for d in ledger.decisions)
     ticks = m.ticks - first_tick(m)
     return Outcome(m.name, lost / ticks, tuple(retrains), ticks, tuple(reasons), probes, dict(codes))
+
+
+def _brought(m: Matrix, models: Sequence[int], t: int) -> list[float]:
+    """Of each retrain, how surely it bettered the model that it replaced, on the ticks from then on."""
+    each = [(m.loss[a, b : t + 1], m.loss[b, b : t + 1]) for a, b in pairwise(models)]
+    return [z for old, new in each if (z := sureness(old, new)) is not None]
+
+
+def sureness(old: np.ndarray, new: np.ndarray) -> float | None:
+    """Standard errors by which the new model is better on up to 8 ticks; None before 3 of them."""
+    gain = (old - new)[: AFTER[1]]
+    gain = gain[np.isfinite(gain)]
+    if len(gain) < AFTER[0]:
+        return None
+    return float(gain.mean() / max(gain.std(ddof=1) / np.sqrt(len(gain)), 1e-12))
+
+
+def doubling(first: int, least: int = 4, most: int = 30) -> Clock:
+    """An age that halves where the last retrain was better beyond its standard error, and doubles where it was not."""
+
+    def clock(config: Config, brought: Sequence[float]) -> Config:
+        age = first
+        for sure in brought:
+            age = max(least, age // 2) if sure > 1 else min(most, 2 * age)
+        return _of_age(config, age)
+
+    return clock
+
+
+def _of_age(config: Config, ticks: int) -> Config:
+    policy = config.policy.model_copy(update={"max_age": timedelta(days=ticks)})
+    return config.model_copy(update={"policy": policy})
 
 
 def probed(m: Matrix, s: int, t: int, facts: Facts, history: History, config: Config) -> Probe | None:

@@ -19,7 +19,7 @@ from lr_retune.watch.policy import probe_due
 from tests.benchmarks.trigger import matrix
 from tests.benchmarks.trigger.facts import Ledger, Served, answered, day, observed
 from tests.benchmarks.trigger.matrix import Matrix, row_losses, trained
-from tests.benchmarks.trigger.policies import DRIFTED, MEET, share_of_columns
+from tests.benchmarks.trigger.policies import DRIFTED, MEET, Clock, share_of_columns, sureness
 
 REFERENCE = 20  # ticks whose losses are the promise
 MONITORED = 40  # ticks after them
@@ -61,14 +61,19 @@ class Count:
 
     ticks: int
     orders: int
-    events: int  # retrains, or alarms
+    events: int  # retrains, or alarms; none that only age asked for
     alarms: int = 0  # spells of evidence beyond doubt, answered or not
     reasons: tuple[str, ...] = ()
+    aged: int = 0  # retrains that only age asked for
 
     @property
     def rate(self) -> float:
         """For each 1,000 ticks."""
         return 1000 * self.events / self.ticks
+
+    @property
+    def aged_rate(self) -> float:
+        return 1000 * self.aged / self.ticks
 
     @property
     def alarm_rate(self) -> float:
@@ -141,12 +146,12 @@ class Walk:
         return next((tick - CHANGED for tick, _ in self.retrains if tick > CHANGED), None)
 
 
-def watched(name: str, config: Config, amount: Amount) -> Count:
+def watched(name: str, config: Config, amount: Amount, clock: Clock | None = None) -> Count:
     """Every order of a set; nothing changes."""
-    walks = _walks(name, config, amount, 0.0)
-    reasons = [code for walk in walks for _, code in walk.retrains]
-    ticks = len(walks) * MONITORED
-    return Count(ticks, len(walks), len(reasons), sum(walk.alarms for walk in walks), tuple(reasons))
+    walks = _walks(name, config, amount, 0.0, clock)
+    reasons = tuple(code for walk in walks for _, code in walk.retrains)
+    ticks, aged = len(walks) * MONITORED, reasons.count("age")
+    return Count(ticks, len(walks), len(reasons) - aged, sum(walk.alarms for walk in walks), reasons, aged)
 
 
 def delayed(name: str, config: Config, amount: Amount, rise: float) -> list[int | None]:
@@ -155,15 +160,14 @@ def delayed(name: str, config: Config, amount: Amount, rise: float) -> list[int 
     return [walk.delay() for walk in _walks(name, config, few, rise)]
 
 
-def _walks(name: str, config: Config, amount: Amount, rise: float) -> list[Walk]:
+def _walks(name: str, config: Config, amount: Amount, rise: float, clock: Clock | None = None) -> list[Walk]:
     held, rng, found = folds(name, amount), _rng(name, 1), []
     for fold in range(amount.folds):
         free = np.flatnonzero(~np.isnan(held.loss[fold]))
         for _ in range(amount.orders):
             order = rng.permutation(free)
-            found.append(
-                walked(Order(held.loss[fold, order], held.twins[fold][:, order], held.rows[order], rise), config, rng)
-            )
+            one = Order(held.loss[fold, order], held.twins[fold][:, order], held.rows[order], rise)
+            found.append(walked(one, config, rng, clock))
     return found
 
 
@@ -194,6 +198,11 @@ class Order:
         usable[twin] = False
         return int(rng.choice(np.flatnonzero(usable))) if usable.any() else None
 
+    def brought(self, past: Sequence[tuple[int, int, int]], end: int) -> list[float]:
+        """As `policies.ours` says it, by the twins, of each (tick, former, newer)."""
+        each = [(self.twins[old, since:end], self.twins[new, since:end]) for since, old, new in past]
+        return [z for old, new in each if (z := sureness(old, new)) is not None]
+
     def probe(self, pair: tuple[int, int], end: int, facts: Facts, since: datetime | None) -> Probe:
         """The twins meet; the fresh one is free of the rise as soon as it can have learned some ticks of it."""
         met, known = slice(end - MEET, end), range(end - MEET - matrix.Settings().window, end - MEET)
@@ -214,11 +223,13 @@ class Order:
         )
 
 
-def walked(order: Order, config: Config, rng: np.random.Generator) -> Walk:
+def walked(order: Order, asked: Config, rng: np.random.Generator, clock: Clock | None = None) -> Walk:
     """The real rules on one order; after a retrain the newest ticks are the promise, and the twin is another one."""
+    past: list[tuple[int, int, int]] = []
     ledger, retrains, alarms, alarmed, start, twin = Ledger(day(REFERENCE)), [], 0, False, REFERENCE, 0
     for end in range(REFERENCE + 1, REFERENCE + MONITORED + 1):
         history = ledger.history
+        config = asked if clock is None else clock(asked, order.brought(past, end))
         facts, fresh = observed(order.served(start, end), history, config), order.other_twin(twin, end, rng)
         if fresh is not None and probe_due(facts, history, config):
             since = fixable.change(facts, history, config)
@@ -231,7 +242,9 @@ def walked(order: Order, config: Config, rng: np.random.Generator) -> Walk:
         alarmed = now and not trains
         if trains:
             retrains.append((end - REFERENCE, codes[0]))
-            start, twin = end, twin if fresh is None else fresh
+            newer = twin if fresh is None else fresh
+            past.append((end, twin, newer))
+            start, twin = end, newer
     return Walk(tuple(retrains), alarms)
 
 

@@ -153,7 +153,16 @@ def _above_never(run: Run, policy: str, name: str) -> float:
 # ── random order ──────────────────────────────────────────────────────────────────────────────────
 def in_random_order(found: Mapping[str, Mapping[str, Count]], ours: Sequence[str]) -> str:
     """One line per rule, one per set, and what was promised."""
-    head = ("for each 1,000 ticks", "retrains", "95 % bound", "worst set", "spells of alarm", "orders", "reasons")
+    head = (
+        "for each 1,000 ticks",
+        "retrains",
+        "95 % bound",
+        "worst set",
+        "by age",
+        "spells of alarm",
+        "orders",
+        "reasons",
+    )
     lines = [(rule, *_rule(counts)) for rule, counts in found.items()]
     sets = list(next(iter(found.values())))
     by_set = [("for each 1,000 ticks", *found), *((n, *(f"{found[r][n].rate:.1f}" for r in found)) for n in sets)]
@@ -167,6 +176,7 @@ def _rule(counts: Mapping[str, Count]) -> tuple[str, ...]:
         f"{np.mean(rates):.2f}",
         f"{_bound(counts):.2f}",
         f"{max(rates):.1f}",
+        f"{np.mean([count.aged_rate for count in counts.values()]):.2f}",
         f"{np.mean([count.alarm_rate for count in counts.values()]):.2f}",
         f"{sum(count.orders for count in counts.values()):,}",
         _counted(count.reasons for count in counts.values()) or "-",
