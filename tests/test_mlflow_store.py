@@ -10,6 +10,7 @@ import pytest
 
 from lr_retune.errors import DependencyError, HeldError, IntegrityError
 from lr_retune.records import files_digest
+from lr_retune.stores.describe import NO_BREAK
 from lr_retune.stores.mlflow import MLflowRegistry
 from lr_retune.stores.promotion import Stores, models_folder
 
@@ -61,7 +62,7 @@ def test_a_run_shows_the_decision_and_one_child_per_trial(told):
     stores, report, _ = told
     client = stores.registry._client
     run = client.get_run(report.run_id)
-    assert run.info.run_name == "2019-03-14 search → promoted, rate 0.07"
+    assert run.info.run_name == "2019-03-14 promoted: search, rate 0.07"
     assert run.info.status == "FINISHED"
     assert values(run, "loss.challenger") == 0.42
     assert run.data.params["champion_learning_rate"] == "0.1"
@@ -119,6 +120,29 @@ def test_the_monitor_run_shows_each_mature_tick_once(told):
     late = replace(report.facts.ticks[2], mature=True)
     stores.registry.log_monitor("fraud", [*report.facts.ticks[:2], late])
     assert [m.value for m in shown()] == [0.45, 0.44, 0.43]
+
+
+def test_the_monitor_run_reads_as_a_log_of_every_decision_with_the_way_to_its_page(told):
+    stores, report, _ = told
+    row = {"action": "keep", "outcome": "kept", "run": None, "page": "2019-03-13T0000-abc.html", "id": "abc"}
+    kept = [{**row, "as_of": "2019-03-13T00:00:00+00:00", "why": "![x](http://y) <b> | all\nwell"}] * 31
+    judged = {**row, "as_of": "2019-03-14T00:00:00+00:00", "outcome": "promoted", "run": report.run_id, "why": "old"}
+    stores.registry.tell("fraud", [*kept, judged])
+    run = stores.registry._monitor("fraud")
+    lines = run.data.tags["mlflow.note.content"].splitlines()
+    home = f"#/experiments/{run.info.experiment_id}/runs"
+    newest, before = lines[4], lines[5]
+    day = "2019-03-14".replace("-", NO_BREAK)
+    assert newest == f"| [{day}]({home}/{report.run_id}/artifacts/decision.html) | promoted | keep | old |"
+    assert f"]({home}/{run.info.run_id}/artifacts/decisions/2019-03-13T0000-abc.html)" in before
+    assert before.endswith(r"| \!\[x\](http://y) &lt;b> \| all well |".replace(r"\!", "!"))
+    assert lines[-1] == "2 older: `lr-retune history`"
+
+
+def test_a_run_stands_at_the_time_of_its_decision_also_where_it_is_made_again(told):
+    stores, report, _ = told
+    info = stores.registry._client.get_run(report.run_id).info
+    assert info.start_time == info.end_time == int(AT.timestamp() * 1000)
 
 
 def test_a_downloaded_version_is_the_judged_one_and_a_changed_one_is_refused(told):

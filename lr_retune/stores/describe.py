@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from lr_retune.records import NOT_ASKED
 
 UNDO = "lr-retune rollback"
+NO_BREAK = "\N{NON-BREAKING HYPHEN}"  # MLflow's tables are narrow
 OUTCOME = "lr_retune.outcome"  # tag of a run that shows a decision
+NEWEST, WHY = 30, 140  # decisions that a log shows; characters of a reason
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """``2019-03-14 search → promoted, rate 0.07``."""
-    head = f"{when(record['as_of'])} {record['decision']['action']}"
+    """``2019-03-14 promoted: search, rate 0.07``; MLflow's list of runs shows no more than its beginning."""
     outcome, rate = record.get("outcome"), _at(record, "result", "challenger", "learning_rate")
-    return head + (f" → {outcome}" if outcome else "") + (f", rate {rate:.4g}" if rate is not None else "")
+    told = [str(record["decision"]["action"]), *([] if rate is None else [f"rate {rate:.4g}"])]
+    return f"{when(record['as_of'])} {f'{outcome}: ' if outcome else ''}{', '.join(told)}"
 
 
 def when(time: str) -> str:
@@ -92,7 +95,7 @@ def version(name: str, record: Mapping[str, Any], meta: Mapping[str, Any]) -> st
     replaced, day = record.get("replaces"), when(record["as_of"])
     if replaced is None:
         return f"First champion, {day}: learning rate {meta.get('learning_rate')}. Nothing was replaced."
-    reasons = "; ".join(reason["text"] for reason in record["decision"].get("reasons", []))
+    reasons = _cell("; ".join(reason["text"] for reason in record["decision"].get("reasons", [])))
     lines = [
         f"Replaced version {replaced} on {day} ({record['decision']['action']}). {_gain(record)}",
         f"Why: {reasons}" if reasons else "",
@@ -103,19 +106,45 @@ def version(name: str, record: Mapping[str, Any], meta: Mapping[str, Any]) -> st
 
 
 def note(name: str, record: Mapping[str, Any]) -> str:
-    """Markdown of one decision's run."""
-    lines = [f"**{name}: {title(record)}**"]
-    lines += [f"- {reason['text']} ({reason['code']})" for reason in record["decision"].get("reasons", [])]
-    lines += ["", *(line for line in (_gain(record), _brought(record)) if line), ""]
-    verdicts = [v for v in _at(record, "judgement", "verdicts") or [] if v["code"] != NOT_ASKED]
-    if verdicts:
-        lines += ["| gate | status | why |", "|---|---|---|"]
-        lines += [f"| {v['gate']} ({v['code']}) | {v['status']} | {_cell(v['reason'])} |" for v in verdicts]
-        lines += ["", *(_cell(v["promise"]) for v in verdicts if v.get("promise"))]
+    """Markdown of one decision's run; its first lines are all that MLflow shows unasked."""
+    lines = [f"**{name}: {title(record)}**", "", _gain(record) or "Nobody was there to compare it with."]
     if record.get("outcome") == "promoted":
         lines += ["", f"Undo: `{UNDO}`"]
+    lines += [
+        "",
+        *(f"- {_cell(reason['text'])} ({reason['code']})" for reason in record["decision"].get("reasons", [])),
+    ]
+    lines += ["", _brought(record)]
+    verdicts = [v for v in _at(record, "judgement", "verdicts") or [] if v["code"] != NOT_ASKED]
+    if verdicts:
+        lines += ["", "| gate | status | why |", "|---|---|---|"]
+        lines += [f"| {v['gate']} ({v['code']}) | {v['status']} | {_cell(v['reason'])} |" for v in verdicts]
+        lines += ["", *(_cell(v["promise"]) for v in verdicts if v.get("promise"))]
     lines += ["", "The artifact `decision.html` answers why now, what was tried, what it cost, and how to repeat it."]
     return "\n".join(lines)[:5000]
+
+
+def log(name: str, rows: Sequence[Mapping[str, Any]], link: Callable[[Mapping[str, Any]], str]) -> str:
+    """Markdown of a model's newest decisions, those that kept everything as it was among them.
+
+    Parameters
+    ----------
+    rows
+        As `lr-retune history` tells them, oldest first, with ``run`` and ``page``.
+    link
+        Where a row's page is shown.
+    """
+    lines = [f"What was decided for **{name}**, the newest first; charts: the champion's loss tick by tick.", ""]
+    lines += ["| as of | outcome | action | why |", "|---|---|---|---|"]
+    for row in rows[: -NEWEST - 1 : -1]:
+        outcome = str(row["outcome"]).replace("_", " ")
+        told = row["why"] if len(row["why"]) <= WHY else f"{row['why'][: WHY - 1]}…"
+        day = when(row["as_of"]).replace("-", NO_BREAK)
+        linked = day if outcome == "unsettled" else f"[{day}]({link(row)})"  # its page is made when it is settled
+        lines.append(f"| {linked} | {outcome} | {row['action']} | {_cell(told)} |")
+    older = len(rows) - NEWEST
+    lines += ["", f"{older} older: `lr-retune history`" if older > 0 else "All of them: `lr-retune history`"]
+    return "\n".join(lines)
 
 
 def trial_title(trial: Mapping[str, Any]) -> str:
@@ -127,6 +156,12 @@ def trial_params(trial: Mapping[str, Any]) -> dict[str, str]:
     """What a trial tried and how it ended."""
     named = ("learning_rate", "schedule", "role", "state", "steps")
     return {key: str(trial[key]) for key in named}
+
+
+def trial_metrics(trial: Mapping[str, Any]) -> dict[str, float]:
+    """What a trial reached and what it took; finite figures only."""
+    found = {"loss": trial["loss"], "cost.steps": _at(trial, "cost", "steps"), "serving.steps": trial["steps"]}
+    return {k: float(v) for k, v in found.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
 def _gain(record: Mapping[str, Any]) -> str:
@@ -150,7 +185,9 @@ def _brought(record: Mapping[str, Any]) -> str:
         return ""
     if old == new:
         why = _at(record, "result", "reason")
-        return f"The learning rate stayed {old}: what changed came with fresh data." + (f" {why}." if why else "")
+        return f"The learning rate stayed {old}: what changed came with fresh data." + (
+            f" {_cell(why[:1].upper() + why[1:])}." if why else ""
+        )
     if told := _at(record, "judgement", "origin", "told"):
         return f"Old rate {old}, new rate {new}. {told}"
     return (
@@ -164,7 +201,8 @@ def _paired(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """A line in which Markdown finds no link, no picture and no markup."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text.replace("\n", " ")).replace("<", "&lt;")
 
 
 def _at(record: Any, *path: str) -> Any:

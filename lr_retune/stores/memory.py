@@ -70,6 +70,9 @@ class MemoryRegistry:
     def attach(self, _name: str, _run: str | None, _attachments: Mapping[str, bytes | str], /) -> None:
         """Nobody looks."""
 
+    def tell(self, _name: str, _rows: Sequence[Mapping[str, Any]], /) -> None:
+        """Nobody looks."""
+
     def log_monitor(
         self,
         name: str,

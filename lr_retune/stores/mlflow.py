@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from functools import cached_property, partial
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -89,7 +90,7 @@ class MLflowRegistry:
             for known in self._tagged(name, decision):
                 if known.tags.get(DIGEST) == digest:
                     return str(known.version), known.run_id
-            run = self._run(name, decision, describe.title(record))
+            run = self._run(name, decision, describe.title(record), record["as_of"])
             self._upload(run, files)
             self._ensure_model(name)
             tags = {DECISION: decision, DIGEST: digest, **describe.version_tags(record, unpack_meta(files))}
@@ -182,7 +183,7 @@ class MLflowRegistry:
         shown: dict[str, Any] = plain(record)
         decision = shown["decision"]["id"]
         with self._told():
-            run = self._run(name, decision, describe.title(shown))
+            run = self._run(name, decision, describe.title(shown), shown["as_of"])
             run_id = str(run.info.run_id)
             self._client.update_run(run_id, name=describe.title(shown))
             new = {k: v for k, v in describe.params(shown).items() if k not in run.data.params}  # params never change
@@ -191,7 +192,7 @@ class MLflowRegistry:
             self._batch(run_id, new, metrics, tags)
             self._attach(run_id, attachments)
             self._children(run, trials)
-            self._client.set_terminated(run_id, "FINISHED")
+            self._client.set_terminated(run_id, "FINISHED", end_time=run.info.start_time)
         return run_id
 
     def log_monitor(
@@ -224,6 +225,17 @@ class MLflowRegistry:
                 self._attach(run, attachments)
             else:
                 self._attach(self._monitor(name).info.run_id, attachments, "decisions")
+
+    def tell(self, name: str, rows: Sequence[Mapping[str, Any]], /) -> None:
+        """Describe the monitor run by the model's newest decisions, each with the way to its page."""
+        with self._told():
+            home, monitor = f"#/experiments/{self._experiment}/runs", self._monitor(name).info.run_id
+
+            def link(row: Mapping[str, Any]) -> str:
+                place = f"{monitor}/artifacts/decisions/{row['page']}"
+                return f"{home}/{place if row['run'] is None else str(row['run']) + '/artifacts/decision.html'}"
+
+            self._client.set_tag(monitor, "mlflow.note.content", describe.log(name, rows, link))
 
     def sweep(self, name: str, final: Callable[[str], bool], /) -> list[str]:
         """Mark runs KILLED that a crash left running, where the ledger knows the decision as final."""
@@ -373,13 +385,14 @@ class MLflowRegistry:
         )
         return list(found)
 
-    def _run(self, name: str, decision: str, title: str) -> Any:
-        """The decision's run, adopted if it exists."""
+    def _run(self, name: str, decision: str, title: str, as_of: str | None = None) -> Any:
+        """The decision's run, adopted if it exists; it stands at its decision's time, also where it is made again."""
         found = self._search(f"tags.`{DECISION}` = '{_safe(decision)}'")
         if found:
             return found[0]
         tags = {DECISION: decision, MODEL: name}
-        return self._client.create_run(self._experiment, tags=tags, run_name=title)
+        start = None if as_of is None else micros(datetime.fromisoformat(as_of)) // 1000
+        return self._client.create_run(self._experiment, start_time=start, tags=tags, run_name=title)
 
     def _monitor(self, name: str) -> Any:
         found = self._search(f"tags.`{MONITOR}` = '{_safe(name)}'")
@@ -400,12 +413,13 @@ class MLflowRegistry:
             if info is None:
                 tags = {"mlflow.parentRunId": parent_id, TRIAL: str(number)}
                 tags |= {key: parent.data.tags[key] for key in (MODEL,) if key in parent.data.tags}
-                info = self._client.create_run(self._experiment, tags=tags, run_name=describe.trial_title(trial)).info
+                start, title = parent.info.start_time + number, describe.trial_title(trial)  # in their order
+                info = self._client.create_run(self._experiment, start_time=start, tags=tags, run_name=title).info
             curve = [self._metric("valid_loss", loss, step) for step, loss in _thinned(trial["curve"])]
-            loss = [self._metric("loss", trial["loss"])] if _finite(trial["loss"]) else []
-            self._batch(info.run_id, describe.trial_params(trial), loss + curve, {})
+            told = [self._metric(key, value) for key, value in describe.trial_metrics(trial).items()]
+            self._batch(info.run_id, describe.trial_params(trial), told + curve, {})
             good = trial["state"] in ("complete", "pruned")
-            self._client.set_terminated(info.run_id, "FINISHED" if good else "FAILED")
+            self._client.set_terminated(info.run_id, "FINISHED" if good else "FAILED", end_time=info.start_time)
 
     def _batch(self, run_id: str, params: Mapping[str, str], metrics: Sequence[Any], tags: Mapping[str, str]) -> None:
         entities = self._mlflow.entities

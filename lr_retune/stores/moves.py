@@ -44,6 +44,9 @@ class Board(Registry, Protocol):
     def attach(self, name: str, run: str | None, attachments: Mapping[str, bytes | str], /) -> None:
         """Put pages beside a run, or beside the production history where a decision has no run."""
 
+    def tell(self, name: str, rows: Sequence[Mapping[str, Any]], /) -> None:
+        """Show a model's decisions as a log: those of `status.past`, with ``run`` and ``page``."""
+
     def log_monitor(
         self,
         name: str,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lr_retune.config import Config
 from lr_retune.errors import DependencyError
 from lr_retune.stores.promotion import Stores, models_folder
+from lr_retune.stores.status import past
 
 _END = datetime.max.replace(tzinfo=UTC)
 
@@ -33,9 +36,19 @@ def keep(config: Config, stores: Stores, decision: str, as_of: datetime, page: b
     run = stores.run_of(decision)
     try:
         stores.registry.attach(stores.name, run, {"decision.html" if run else file.name: page})
+        stores.registry.tell(stores.name, list(_log(config, stores)))
     except DependencyError as error:
         return [str(error)]
     return []
+
+
+def _log(config: Config, stores: Stores) -> Iterator[dict[str, Any]]:
+    """Every decision with its run, where it has one, and its page's name."""
+    shown = stores.ledger.projected(stores.name)
+    runs = {s.decision: shown[s.key][1] for s in stores.settlements if s.key in shown}
+    for row in past(stores, _END):
+        page = path_of(config, row["id"], datetime.fromisoformat(row["as_of"])).name
+        yield {**row, "run": runs.get(row["id"]), "page": page}
 
 
 def write(file: Path, page: bytes) -> None:
