@@ -790,15 +790,29 @@ def load_config(path: str | Path = "retune.toml", environ: Mapping[str, str] | N
         nearest valid key, one line per problem.
     """
     file = Path(path)
+    text, raw = _parse(_read(file), str(path))
+    known = os.environ if environ is None else environ
+    return parse_config(raw, root=file.resolve().parent, environ=known, origin=str(path), text=text)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file that is not a whole configuration.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is none.
+    """
+    return _parse(_read(path), str(path))[1]
+
+
+def _read(path: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)  # never more, whatever the path leads to
+        with path.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)  # never more, whatever the path leads to
     except OSError as error:
         fix = "name the file with -c, or write one with `lr-retune init`"
         raise ConfigError(f"{path} cannot be read", why=error.strerror or "", fix=fix) from None
-    text, raw = _parse(content, str(path))
-    known = os.environ if environ is None else environ
-    return parse_config(raw, root=file.resolve().parent, environ=known, origin=str(path), text=text)
 
 
 def _parse(content: bytes, origin: str) -> tuple[str, dict[str, Any]]:

@@ -111,15 +111,15 @@ def retune(
 
 
 def first_model(
-    config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None
+    config: Config, stores: Stores, as_of: datetime, *, plugins: Plugins | None = None, step: Step = call
 ) -> tuple[Plan, TuneResult, Judgement]:
     """Train and measure a model where there is no champion to compare it with."""
     plugins = plugins or load_plugins(config)
-    plan = steps.plan(config, plugins, as_of, None)
-    result = steps.tune(config, plugins, stores, plan, None)
-    judgement = steps.promise(config, plugins, stores, plan, result)
+    plan = step(steps.plan, config, plugins, as_of, None)
+    result = step(steps.tune, config, plugins, stores, plan, None)
+    judgement = step(steps.promise, config, plugins, stores, plan, result)
     if config.promote.refit == "after_pass" and result.challenger is not None:
-        result = steps.refit(config, plugins, stores, plan, result, None)
+        result = step(steps.refit, config, plugins, stores, plan, result, None)
     return plan, result, judgement
 
 

@@ -44,11 +44,18 @@ class CachedSource:
         types = self.schema(end)
         if not all(self._holds(name, types.get(name)) for name in columns):
             return self.source.read(columns, start, end)
-        low = 0 if start is None else int(np.searchsorted(self._times, micros(start)))
-        rows = max(int(np.searchsorted(self._times, micros(end))) - low, 0)
-        part = self._table.select(list(dict.fromkeys(columns))).slice(low, rows)
+        part = self.between(start, end).select(list(dict.fromkeys(columns)))
         # a later file may have widened a type: at `end` the column was what schema(end) says
         return pa.table({name: _narrowed(part.column(name), types[name]) for name in part.column_names})
+
+    def between(self, start: datetime | None, end: datetime) -> pa.Table:
+        """Everything held of start <= time < end."""
+        low = 0 if start is None else int(np.searchsorted(self._times, micros(start)))
+        return self._table.slice(low, max(int(np.searchsorted(self._times, micros(end))) - low, 0))
+
+    def unheld(self, as_of: datetime) -> tuple[str, ...]:
+        """Columns of that time whose values are not held."""
+        return tuple(sorted(name for name, kind in self.schema(as_of).items() if not self._holds(name, kind)))
 
     def _holds(self, name: str, kind: str | None) -> bool:
         """Whether the column as it was at a time can be told from the one held."""

@@ -71,4 +71,7 @@ REASONS: dict[str, str] = {
     "(`lr-retune rejudge`), on its holdout and all ticks since.",
     "never": "The policy keeps whatever happens: a baseline of replay.",
     "always": "The policy trains at every tick: a baseline of replay.",
+    "timer": "The policy trains after so many ticks, whatever they show: a baseline of replay.",
+    "drift_rule": "The policy refits where half of the columns drifted by Evidently's defaults: a baseline of replay.",
+    "metric_rule": "The policy refits where the newest loss is 5 % above the promise: a baseline of replay.",
 }
