@@ -32,8 +32,10 @@ from lr_retune.watch.fixable import change, rows_to_judge
 
 # Of [policy], all that `steps.observe` reads; a test holds it to that.
 OBSERVED = ("cusum_k", "cusum_h", "tolerance", "spread", "min_rows", "min_positives")
+OBSERVES = ("data", "labels", "schedule", "task", "metric", "model", "watch", "seed")
 TUNED = ("data", "labels", "window", "schedule", "task", "metric", "model", "search", "seed")
 JUDGED = (*TUNED, "gates", "promote")
+NO_PAST = Past()
 Until = Callable[[datetime], str | None]  # digest of all rows that came before a time
 
 
@@ -71,7 +73,7 @@ def observe(
     level = None if harder is None else (harder.since, harder.level)
     policy = {name: getattr(config.policy, name) for name in OBSERVED}
     known = (looks[-1:], broken, level, stores.accepted(as_of))
-    return [_parts(config, (*TUNED, "watch")), policy, champion, as_of, known]
+    return [_parts(config, OBSERVES), policy, champion, as_of, known]
 
 
 def probe(config: Config, _plugins: Plugins, stores: Stores, champion: Champion, facts: Facts, history: History) -> Any:
@@ -104,7 +106,7 @@ def plan(
 
 
 def tune(
-    config: Config, _plugins: Plugins, stores: Stores, plan: Plan, seen: Report | None, past: Past = steps.NO_PAST
+    config: Config, _plugins: Plugins, stores: Stores, plan: Plan, seen: Report | None, past: Past = NO_PAST
 ) -> Any:
     """A training hangs on its window and on the old rate; without valid also on the champion's length and rows."""
     base = [_parts(config, TUNED), plan]

@@ -1,0 +1,88 @@
+"""The tables: every arm on every set, our default against its bars, and which variant the other sets would choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, median
+
+from tests.benchmarks.policies.measure import Line
+
+OURS = ("policy", "none", "short", "short-none", "long", "long-none")
+HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>11} {:>7} {:>7}"
+Found = Mapping[str, Sequence[Line]]
+
+
+def lines(found: Found) -> Iterator[str]:
+    """All of them."""
+    columns = ("set", "arm", "loss", "excess %", "never %", "runs", "retrains", "promoted", "rollback", "holds")
+    yield HEAD.format(*columns, "retrained %", "work %", "CPU s")
+    for name, each in found.items():
+        for line in each:
+            counts = (line.runs, line.retrains, line.promotions, line.rollbacks, line.holds)
+            shown = (f"{line.loss:.4g}", f"{_excess(line, each):.2f}", f"{_above(line, each, 'never'):+.2f}", *counts)
+            yield HEAD.format(name, line.arm, *shown, f"{_retrained(line):.0f}", _work(line, each), f"{line.cpu_s:.0f}")
+    yield from ("", *_over_sets(found), "", *_left_out(found))
+
+
+def _over_sets(found: Found) -> Iterator[str]:
+    form = "{:<18} {:>8} {:>8} {:>8} {:>12} {:>8} {:>12} {:>12} {:>14}"
+    yield "excess over the best line of each set, over the sets"
+    figures = ("median %", "mean %", "worst %", "retrained %", "work %")
+    yield form.format("arm", *figures, "never: mean", "worst", "above by .5 %")
+    for arm in dict.fromkeys(line.arm for each in found.values() for line in each):
+        held = [(line, each) for each in found.values() for line in each if line.arm == arm]
+        excess = [_excess(*pair) for pair in held]
+        never = [_above(*pair, "never") for pair in held]
+        shown = (f"{value:.2f}" for value in (median(excess), fmean(excess), max(excess)))
+        work = [value for pair in held if (value := _share(*pair)) is not None]
+        more = f"{fmean(_retrained(line) for line, _ in held):.1f}", f"{fmean(work):.1f}" if work else "–"
+        yield form.format(arm, *shown, *more, f"{fmean(never):+.2f}", f"{max(never):+.2f}", sum(v > 0.5 for v in never))
+
+
+def _left_out(found: Found) -> Iterator[str]:
+    """For each set the variant that has the least mean excess on all others, and what it then brings."""
+    whole = {name: each for name, each in found.items() if {*OURS} <= {line.arm for line in each}}
+    if len(whole) < 3:
+        return
+    table = {name: {line.arm: _excess(line, each) for line in each} for name, each in whole.items()}
+    chosen = {}
+    yield "chosen by all other sets: variant, its excess % here, and that of policy"
+    for name in table:
+        others = [row for other, row in table.items() if other != name]
+        chosen[name] = min(OURS, key=lambda arm: (fmean(row[arm] for row in others), OURS.index(arm)))
+        yield f"{name:<20} {chosen[name]:<12} {table[name][chosen[name]]:>7.2f} {table[name]['policy']:>7.2f}"
+    for told, values in (
+        ("chosen", [table[name][arm] for name, arm in chosen.items()]),
+        ("policy", [row["policy"] for row in table.values()]),
+    ):
+        yield f"{told:<20} median {median(values):.2f}, mean {fmean(values):.2f}, worst {max(values):.2f}"
+
+
+def _of(each: Sequence[Line], arm: str) -> Line | None:
+    return next((line for line in each if line.arm == arm), None)
+
+
+def _excess(line: Line, each: Sequence[Line]) -> float:
+    return (line.loss / min(other.loss for other in each) - 1) * 100
+
+
+def _above(line: Line, each: Sequence[Line], arm: str) -> float:
+    base = _of(each, arm)
+    return float("nan") if base is None else (line.loss / base.loss - 1) * 100
+
+
+def _retrained(line: Line) -> float:
+    return 100 * line.retrains / max(line.runs, 1)
+
+
+def _share(line: Line, each: Sequence[Line]) -> float | None:
+    """Work as a share of a grid at every run."""
+    grid = _of(each, "grid10/4")
+    if grid is None or not grid.retrains:
+        return None
+    return 100 * line.row_steps / (grid.row_steps / grid.retrains * grid.runs)
+
+
+def _work(line: Line, each: Sequence[Line]) -> str:
+    found = _share(line, each)
+    return "–" if found is None else f"{found:.1f}"
