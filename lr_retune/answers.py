@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lr_retune.average import parts
@@ -192,12 +191,6 @@ def _rate_of(found: Candidate) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("learning_rate", "schedule", "steps", "loss")}
 
 
-def replay(found: Any) -> dict[str, Any]:  # a replay.Table: that module stands above this one
-    """A replay in the contract's words."""
-    policies = [asdict(row) | {"rollbacks": row.actions.get("rollback", 0)} for row in found.policies]
-    return {"policies": policies, "ticks": found.ticks, "rows": found.rows}
-
-
 def trial(found: Trial) -> dict[str, Any]:
     """A trial without its curve and its work."""
     return _without(found, "curve", "cost")
@@ -326,29 +319,6 @@ def _cells(found: Candidate | None) -> tuple[Any, ...]:
 
 def _seconds(timing: Mapping[str, float]) -> str:
     return f"{timing['cpu_s']:.1f}" if timing else "–"
-
-
-def lines_of_replay(found: Any) -> list[str]:
-    """One line per policy."""
-    head = ("policy", "loss", "excess %", "retrains", "promotions", "errors", "steps", "actions")
-    rows = [
-        (
-            p.name,
-            p.loss,
-            p.excess_pct,
-            p.retrains,
-            p.promotions,
-            sum(p.errors.values()),
-            p.cost.steps,
-            _counted(p.actions),
-        )
-        for p in found.policies
-    ]
-    return [*table(head, rows), f"{found.ticks} runs, {found.rows} rows scored by the champion of their time"]
-
-
-def _counted(actions: Mapping[str, int]) -> str:
-    return " ".join(f"{action} {count}" for action, count in actions.items())
 
 
 def lines_of_history(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people
+from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people, timemachine
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
@@ -196,28 +196,6 @@ def search(
     say(as_json, answers.answer("search", **answers.search(result)), answers.lines_of_search(result))
 
 
-@app.command()
-def replay(
-    start: Annotated[str, typer.Option("--from", help="First run time.")],
-    end: Annotated[str, typer.Option("--to", help="Last run time.")],
-    config: ConfigPath = DEFAULT_CONFIG,
-    against: Annotated[
-        str, typer.Option(help="Policies, comma separated; always-ungated is one more.")
-    ] = "never,always,always+grid,fixed-05,policy",
-    every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Policies over history, in memory; touches no store."""
-    from lr_retune import answers
-    from lr_retune.replay import replay as walk
-
-    loaded = console.load(config)
-    first, last = moment(loaded, start), moment(loaded, end, ahead=True)
-    with progress("replay") as tell:
-        found = walk(loaded, first, last, [name.strip() for name in against.split(",")], every=every, progress=tell)
-    say(as_json, answers.answer("replay", **answers.replay(found)), answers.lines_of_replay(found))
-
-
 # ── state ─────────────────────────────────────────────────────────────────────────────────────────
 @app.command()
 def promote(
@@ -366,6 +344,7 @@ evidence.register(app)
 people.register(app)
 notices.register(app)
 paper.register(app)
+timemachine.register(app)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from lr_retune.config import Config
 from lr_retune.replay.arms import ARMS, USUAL, Arm, arms_of, chosen
 from lr_retune.replay.oracle import hindsight
 from lr_retune.replay.pareto import compared
+from lr_retune.replay.side import walked
 from lr_retune.replay.table import Row, Table, tabulate
 from lr_retune.replay.walk import Tell, Walk, World, instants, walk
 
@@ -25,6 +26,7 @@ def replay(
     *,
     every: int = 1,
     cache: Path | None = None,
+    jobs: int = 1,
     progress: Tell = lambda _message: None,
 ) -> Table:
     """Walk the main path through history once per policy, and compare what they brought.
@@ -40,6 +42,8 @@ def replay(
         Ticks between two runs.
     cache
         A folder that keeps every answer; see `walk`.
+    jobs
+        Policies walked at a time, each in a process of its own.
 
     Raises
     ------
@@ -49,7 +53,6 @@ def replay(
         If there is not enough history before ``start``, or no label after it.
     """
     arms, times = arms_of(against), instants(config, start, end, every)
-    world = World(config, times, cache)
-    walked = [world.walk(arm, progress) for arm in arms]
-    table = replace(tabulate(config, walked), days=(times[-1] - times[0]) / timedelta(days=1))
-    return compared(config, hindsight(world, walked, table))
+    with walked(config, times, arms, cache, jobs, progress) as (world, walks):
+        table = replace(tabulate(config, walks), days=(times[-1] - times[0]) / timedelta(days=1))
+        return compared(config, hindsight(world, walks, table))

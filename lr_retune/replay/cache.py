@@ -17,6 +17,7 @@ from lr_retune.records import Candidate, Files, TuneResult, content_digest
 from lr_retune.replay import keys
 from lr_retune.replay.thaw import frozen, thawed
 from lr_retune.stores.models import FileModels, MemoryModels
+from lr_retune.stores.promotion import models_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,5 +125,5 @@ def _models(found: Any) -> list[str]:
 
 
 def folder_of(config: Config, asked: Path | None) -> Path:
-    """Where a replay keeps its answers: as asked, else beside the configuration."""
-    return (config.root / ".lr_retune_replay" / config.name) if asked is None else asked
+    """Where a replay keeps its answers: as asked, else beside the folder of model files."""
+    return models_folder(config).parent / f".replay-{config.name}" if asked is None else asked

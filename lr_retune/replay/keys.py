@@ -27,7 +27,8 @@ from lr_retune.records import (
     content_digest,
 )
 from lr_retune.replay.glance import glance
-from lr_retune.stores.promotion import Stores, environment
+from lr_retune.stores.filed import environment
+from lr_retune.stores.promotion import Stores
 from lr_retune.watch.fixable import change, rows_to_judge
 
 # Of [policy], all that `steps.observe` reads; a test holds it to that.

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lr_retune.config import Config, load_config
-from lr_retune.replay import ARMS, Row, Walk, instants, tabulate, walk
+from lr_retune.replay import USUAL, Row, Walk, instants, tabulate, walk
 
 HERE = Path(__file__).parent
 
@@ -52,7 +52,7 @@ def table(config: Config, stretch: Stretch, every: int) -> list[str]:
     """The lines printed for one data set."""
     timed = instants(config, stretch.start, stretch.end, every)
     looked = instants(config, stretch.start, timed[-1], math.gcd(every, stretch.look))
-    walked = walk(config, timed, [name for name in ARMS if name != "policy"], progress=_progress)
+    walked = walk(config, timed, [name for name in USUAL if name != "policy"], progress=_progress)
     walked += walk(config, looked, ["policy"], progress=_progress)
     found = tabulate(config, walked)
     lines = [_cells(row, each) for row, each in zip(found.policies, walked, strict=True)]

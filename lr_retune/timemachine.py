@@ -1,0 +1,71 @@
+"""The command that shows what policies would have done: replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lr_retune import console
+from lr_retune.console import moment, progress, say
+from lr_retune.words import DEFAULT_CONFIG, ConfigPath, Json
+
+if TYPE_CHECKING:
+    from lr_retune.replay import Table
+
+USUAL = "never,always,always+grid,fixed-05,policy"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(replay)
+
+
+def replay(
+    start: Annotated[str, typer.Option("--from", help="First run time.")],
+    end: Annotated[str, typer.Option("--to", help="Last run time.")],
+    config: ConfigPath = DEFAULT_CONFIG,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Policies, comma separated: never, always, always-ungated, timer:N, timer+search:N (ticks), "
+            "evidently-default, metric-5pct, policy. always, fixed-05 and always+grid stand in every table."
+        ),
+    ] = USUAL,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(help="A TOML file that overrides [policy], [worth], [gates] …: one more row, named by its stem."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write table and picture to a page; the picture alone for .svg.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where answers are kept, so that a stopped replay goes on where it was.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Policies walked at a time, each in a process.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Policies over history, in memory; touches no store."""
+    from lr_retune import answers
+    from lr_retune.replay import chosen, told
+    from lr_retune.replay import replay as walk
+    from lr_retune.replay.cache import folder_of
+
+    loaded = console.load(config)
+    first, last = moment(loaded, start), moment(loaded, end, ahead=True)
+    arms = chosen(against.split(","), policy or (), loaded)
+    with progress("replay") as tell:
+        place = folder_of(loaded, cache)
+        found = walk(loaded, first, last, arms, every=every, cache=place, jobs=jobs, progress=tell)
+    if html is not None:
+        _draw(found, html, f"{loaded.name}: policies from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+    say(as_json, answers.answer("replay", **told.fields(found)), told.lines(found))
+
+
+def _draw(found: Table, file: Path, title: str) -> None:
+    from lr_retune.replay.picture import loss_over_work, page
+
+    drawn = loss_over_work if file.suffix == ".svg" else page
+    file.write_text(drawn(found, title), encoding="utf-8")
