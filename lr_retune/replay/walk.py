@@ -25,6 +25,7 @@ from lr_retune.replay.glance import glance
 from lr_retune.replay.held import EVER, Prints, held
 from lr_retune.retune import first_model, retune
 from lr_retune.stores.promotion import Stores
+from lr_retune.watch.policy import decide
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class World:
     def walk(self, arm: Arm, progress: Tell = lambda _message: None) -> Walk:
         """One policy through all run times."""
         config, plugins = self._dressed(arm)
-        stores = Stores.in_memory(config, self.cache.models)
+        stores = Stores.in_memory(config, self.cache.models, whole=arm.policy is decide)
         stores.bootstrap(*self._born)
         started, spared = time.process_time(), self.cache.spared_s
         reports, served = [], []

@@ -43,6 +43,8 @@ class Filed:
         self._mover = Mover(self.name, ledger, registry, models)
         self._chronicle = Chronicle(ledger, self.name)
 
+    whole = False  # searches train what only tells where a gain came from, though nobody looks
+
     @property
     def shows(self) -> bool:
         """Whether anybody looks at what is shown: pages are made only then."""

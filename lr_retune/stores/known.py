@@ -86,7 +86,7 @@ class Known(Filed):
         """What helps a search at ``as_of``: earlier searches, and what the champion was trained on."""
         if not self._chronicle.moves:
             return Past()
-        plan = self.trained_on(self.champion(as_of)) if self.shows else None
+        plan = self.trained_on(self.champion(as_of)) if self.shows or self.whole else None
         return Past(self._chronicle.searched(as_of, family), plan)
 
     def trained_on(self, champion: Champion) -> Plan | None:

@@ -26,9 +26,14 @@ class Stores(Tidying):
         return cls(Ledger(config.state_url()), MLflowRegistry(config), FileModels(folder), config, journal)
 
     @classmethod
-    def in_memory(cls, config: Config, models: Models | None = None) -> Stores:
-        """Stores that leave no trace, for replay and tests; several may share model files."""
-        return cls(Ledger("sqlite://"), MemoryRegistry(), models or MemoryModels(), config)
+    def in_memory(cls, config: Config, models: Models | None = None, *, whole: bool = False) -> Stores:
+        """Stores that leave no trace, for replay and tests; several may share model files.
+
+        ``whole``: searches also train what only tells where a gain came from, as those that somebody looks at do.
+        """
+        made = cls(Ledger("sqlite://"), MemoryRegistry(), models or MemoryModels(), config)
+        made.whole = whole
+        return made
 
 
 def models_folder(config: Config) -> Path:
