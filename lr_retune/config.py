@@ -400,7 +400,7 @@ class Worth(Section):
 
 GATES = (  # label_rates is installed and not among them: labels of most streams drift by level
     *("sane_predictions", "paired_loss", "slices", "calibration", "score_shift"),
-    *("alert_rate", "golden", "label_audit", "too_good", "serving_cost"),
+    *("alert_rate", "golden", "too_good", "serving_cost"),
 )
 
 

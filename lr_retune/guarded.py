@@ -88,7 +88,7 @@ def slice_levels(feed: Feed, span: Span) -> tuple[np.ndarray, dict[str, np.ndarr
 def _audit(feed: Feed, plan: Plan, gaps: Sequence[str]) -> LabelAudit | None:
     """Both labels of each golden row that the challenger was trained, tuned or judged on."""
     gates = feed.config.gates
-    if gates.golden is None or "label_audit" not in gates.names:
+    if gates.golden is None or "golden" not in gates.names:
         return None
     rows, vouched = read_audited(feed, plan.contract, Span(plan.train.start, plan.holdout.end), gaps)
     return audit_of(rows.x, plan.contract.columns, vouched, rows.y)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lr_retune.config import GATES, Config, parse_config
 from lr_retune.errors import ConfigError
 from lr_retune.judge.gates import paired_loss, sane_predictions
-from lr_retune.judge.guards.audit import above, audit_of, found_from, label_audit
+from lr_retune.judge.guards.audit import above, audit_of, found_from
 from lr_retune.judge.guards.calibration import calibration, psi, score_shift
 from lr_retune.judge.guards.common import RULES
 from lr_retune.judge.guards.golden import golden
@@ -239,41 +239,44 @@ def audited(rows: int, *, flipped: int = 0, honest: int = 0, seed: int = 0) -> H
     found[np.flatnonzero((shop == 3) & (vouched == 1))[:flipped]] = 0
     wrong = rng.choice(rows, honest, replace=False)
     found[wrong] = 1 - vouched[wrong]
-    return replace(classes(ticks=7), audit=audit_of(shop[:, None], [SHOPS], vouched, found))
+    scores = classes(ticks=7)
+    return replace(scores, golden=scores, audit=audit_of(shop[:, None], [SHOPS], vouched, found))
 
 
 @pytest.mark.fault("C4")
 def test_labels_that_differ_from_vouched_ones_hold_the_challenger_and_the_level_is_named() -> None:
     settings = binary(golden="golden.parquet")
-    code, status, reason = answer(label_audit, audited(2000, flipped=10), settings)
+    code, status, reason = answer(golden, audited(2000, flipped=10), settings)
     assert (code, status) == ("LRR356", "INCONCLUSIVE")
     assert "10 of 2000 golden rows" in reason
     assert "shop=s3" in reason
-    few = answer(label_audit, audited(2000, flipped=4), settings)  # no more than noise over all rows, but in one level
+    few = answer(golden, audited(2000, flipped=4), settings)  # no more than noise over all rows, but in one level
     assert few[0] == "LRR356"
-    assert answer(label_audit, audited(2000, honest=20), settings)[0] == "LRR356"
+    assert answer(golden, audited(2000, honest=20), settings)[0] == "LRR356"
 
 
 def test_honest_noise_of_a_vouched_label_is_no_poison() -> None:
     settings = binary(golden="golden.parquet")
-    code, status, reason = answer(label_audit, audited(2000, honest=2), settings)
-    assert (code, status) == ("LRR355", "PASS")
+    code, status, reason = answer(golden, audited(2000, honest=2), settings)
+    assert (code, status) == ("LRR350", "PASS")
     assert "0.53 % would be seen" in reason
     noisy = binary(golden="golden.parquet", label_noise=0.01)
-    assert answer(label_audit, audited(2000, honest=20), noisy)[0] == "LRR355"
-    assert answer(label_audit, audited(2000, honest=20, flipped=15), noisy)[0] == "LRR356"
+    assert answer(golden, audited(2000, honest=20), noisy)[0] == "LRR350"
+    assert answer(golden, audited(2000, honest=20, flipped=15), noisy)[0] == "LRR356"
     sure = binary(golden="golden.parquet", label_noise=0.0)
-    assert answer(label_audit, audited(500), sure)[0] == "LRR355"
-    assert answer(label_audit, audited(500, flipped=1), sure)[0] == "LRR356"
+    assert answer(golden, audited(500), sure)[0] == "LRR350"
+    assert answer(golden, audited(500, flipped=1), sure)[0] == "LRR356"
 
 
-def test_a_label_audit_of_few_rows_or_of_none_says_so_and_stops_nobody() -> None:
-    assert answer(label_audit, audited(2000, flipped=10), binary())[0] == "LRR300"
+def test_a_label_audit_of_few_rows_says_nothing_and_harm_on_golden_rows_comes_first() -> None:
     settings = binary(golden="golden.parquet")
-    assert answer(label_audit, classes(), settings)[0] == "LRR300"
-    code, status, reason = answer(label_audit, audited(99, flipped=2), settings)
-    assert (code, status) == ("LRR302", "PASS")
-    assert "99 golden rows" in reason
+    assert answer(golden, audited(2000, flipped=10), binary())[0] == "LRR300"
+    code, status, reason = answer(golden, audited(99, flipped=2), settings)
+    assert (code, status) == ("LRR350", "PASS")
+    assert "in the feed" not in reason
+    poisoned = audited(2000, flipped=10)
+    worse = replace(poisoned, golden=replace(poisoned, challenger=poisoned.challenger**2))
+    assert answer(golden, worse, settings)[:2] == ("LRR351", "FAIL")
 
 
 @given(st.integers(100, 4000), st.sampled_from([0.0, 0.001, 0.01]))

@@ -48,14 +48,14 @@ def judged(path: Path) -> Report:
 @pytest.mark.fault("C4")
 def test_a_poisoned_slice_is_held_by_rows_that_a_person_labelled_anew(tmp_path: Path) -> None:
     verdicts = {}
-    for share in (0.0, 0.5):
+    for share in (0.0, 0.1):
         found = judged(poisoned(tmp_path / str(share), share))
         assert found.judgement is not None
-        (verdicts[share],) = [v for v in found.judgement.verdicts if v.gate == "label_audit"]
-    assert (verdicts[0.0].code, verdicts[0.0].status) == ("LRR355", "PASS")
-    assert verdicts[0.0].reason.startswith("0 of 450")
-    assert (verdicts[0.5].code, verdicts[0.5].status) == ("LRR356", "INCONCLUSIVE")
-    assert "kind=x" in verdicts[0.5].reason
+        (verdicts[share],) = [v for v in found.judgement.verdicts if v.gate == "golden"]
+    assert (verdicts[0.0].code, verdicts[0.0].status) == ("LRR350", "PASS")
+    assert "; 0 of 450 golden rows" in verdicts[0.0].reason
+    assert (verdicts[0.1].code, verdicts[0.1].status) == ("LRR356", "INCONCLUSIVE")
+    assert "kind=x" in verdicts[0.1].reason
     assert found.outcome in ("inconclusive", "rejected")
 
 

@@ -1,7 +1,7 @@
-"""Label audit: whether rows that a person labelled anew still have the labels that the feed gives them.
+"""The label audit: whether golden rows that a person labelled anew still have the labels that the feed gives them.
 
 Flips of one slice look like a world that changed: from scores and counts alone, drift and poisoning cannot be told
-apart (``tests.benchmarks.judge --parts poison`` prints how little anybody sees who even knows the slice). A row whose
+apart (``tests.benchmarks.judge --parts poison_oracle`` prints how little even that person sees who knows the slice). A row whose
 truth is known can: it differs or it does not, whatever drifts.
 """
 
@@ -12,35 +12,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from lr_retune.config import Config
-from lr_retune.judge.guards.common import Answer, blind, not_asked, verdict
+from lr_retune.judge.guards.common import Answer
 from lr_retune.judge.guards.labels import levels
-from lr_retune.records import Column, HoldoutScores, LabelAudit, TuneResult, Verdict
+from lr_retune.records import Column, LabelAudit
 
 LEVEL = 0.01  # one-sided, of all rows; and again of all levels together
 LEAST_ROWS = 100
 POWER = 0.9
 
 
-def label_audit(scores: HoldoutScores, _result: TuneResult, config: Config) -> Verdict:
-    """Whether labels differ from the vouched ones by no more than honest noise, over all rows and in each level."""
-    return verdict("label_audit", blind(scores) or _answer(scores.audit, config))
+def audited(audit: LabelAudit | None, config: Config) -> Answer | None:
+    """Whether labels differ from the vouched ones by no more than honest noise, over all rows and in each level.
 
-
-def _answer(audit: LabelAudit | None, config: Config) -> Answer:
-    if config.gates.golden is None or audit is None:
-        return not_asked("[gates] golden names no file")
+    None where too few rows stand in both places.
+    """
+    if config.gates.golden is None or audit is None or len(audit.vouched) < LEAST_ROWS:
+        return None
     rows, noise = len(audit.vouched), config.gates.label_noise
-    if rows < LEAST_ROWS:
-        where = "golden rows stand in the feed where the challenger learned and was judged"
-        return "LRR302", "PASS", f"{rows} {where}; {LEAST_ROWS} begin to tell its labels"
     differs = ~np.isclose(audit.found, audit.vouched, rtol=1e-6, atol=1e-9)
     told = f"{int(differs.sum())} of {rows} golden rows have another label in the feed"
     p, name = _least(audit, differs, noise)
     alone = p * len(audit.names) < LEVEL
     if not alone and above(int(differs.sum()), rows, noise) >= LEVEL:
-        return "LRR355", "PASS", f"{told}; {100 * found_from(rows, noise):.2g} % would be seen 9 times in 10"
+        return "LRR350", "PASS", f"{told}, {100 * found_from(rows, noise):.2g} % would be seen 9 times in 10"
     where = f", most strikingly where {name}" if alone else ""
-    return "LRR356", "INCONCLUSIVE", f"{told}: more than honest noise of {100 * noise:g} % explains{where}"
+    return "LRR356", "INCONCLUSIVE", f"{told}, more than honest noise of {100 * noise:g} % explains{where}"
 
 
 def above(hits: int, rows: int, rate: float) -> float:

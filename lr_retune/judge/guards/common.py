@@ -31,10 +31,10 @@ RULES: dict[str, str] = {
     "or poisoned. A person should look; without the gate label_rates the change is accepted.",
     "LRR340": "The share of alerts at the decision threshold is like the champion's.",
     "LRR341": "The share of alerts at the decision threshold changed by more than [gates] alert_ratio.",
-    "LRR350": "The challenger is not demonstrably worse than the champion on the golden set, and keeps its floor.",
+    "LRR350": "The challenger is not demonstrably worse than the champion on the golden set, and keeps its floor. "
+    "Where the feed holds golden rows too, their labels agree but for honest noise.",
     "LRR351": "The challenger is demonstrably worse than the champion on rows that a person vouches for.",
     "LRR352": "The challenger does not reach [gates] golden_floor on the golden set.",
-    "LRR355": "The feed's labels of golden rows are those that a person vouches for, but for honest noise.",
     "LRR356": "Labels in the feed differ from those that a person vouches for, of the very same rows, by more than "
     "[gates] label_noise: they may be broken or poisoned, and the holdout with them. A person should look.",
     "LRR360": "The gain is within what labels known in time can bring.",

@@ -1,10 +1,11 @@
-"""The golden set: rows that a person vouches for, on which no challenger may be worse."""
+"""The golden set: rows that a person vouches for, on which no challenger may be worse, and whose labels must hold."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lr_retune.config import Config
+from lr_retune.judge.guards.audit import audited
 from lr_retune.judge.guards.common import ALPHA, Answer, blind, not_asked, verdict
 from lr_retune.judge.paired import paired
 from lr_retune.metrics import loss_for
@@ -14,8 +15,19 @@ PARTS = 20  # rows are dealt in turn to so many parts, whose spread is the error
 
 
 def golden(scores: HoldoutScores, _result: TuneResult, config: Config) -> Verdict:
-    """Whether the challenger keeps the golden set: not demonstrably worse than the champion, and above the floor."""
-    return verdict("golden", blind(scores) or _answer(scores, config))
+    """Whether the challenger keeps the golden set: not demonstrably worse than the champion, and above the floor.
+
+    And whether the feed, where it holds the same rows, gives them the labels that were vouched for.
+    """
+    return verdict("golden", blind(scores) or _both(_answer(scores, config), audited(scores.audit, config)))
+
+
+def _both(kept: Answer, labels: Answer | None) -> Answer:
+    """Harm comes first, then labels that are in doubt."""
+    if labels is None:
+        return kept
+    decides = labels if (kept[1], labels[1]) == ("PASS", "INCONCLUSIVE") else kept
+    return decides[0], decides[1], f"{kept[2]}; {labels[2]}"
 
 
 def _answer(scores: HoldoutScores, config: Config) -> Answer:

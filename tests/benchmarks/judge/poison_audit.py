@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lr_retune.judge.guards.audit import audit_of, label_audit
-from lr_retune.records import HoldoutScores
-from tests.benchmarks.judge.poison import DATA, FITTED, REAL, SHARES, Attack, settings, upper, windows
+from lr_retune.judge.guards.audit import audit_of, audited
+from tests.benchmarks.judge.poison import DATA, REAL, SHARES, Attack, settings, upper, windows
 
 CELLS = [
     (size, errs)
@@ -21,7 +20,6 @@ CELLS = [
 CLEAN = 5  # audits of each clean window
 Cell = tuple[int, float]
 Hits = dict[Cell, dict[float, list[bool]]]
-_Y = (np.arange(700) % 2).astype(float)
 
 
 def held(attack: Attack, y: np.ndarray, size: int, errs: float) -> bool:
@@ -30,8 +28,8 @@ def held(attack: Attack, y: np.ndarray, size: int, errs: float) -> bool:
     rows = attack.rng.choice(there, min(size, len(there)), replace=False)
     vouched = np.where(attack.rng.random(len(rows)) < errs, 1 - stream.y[rows], stream.y[rows])
     audit = audit_of(stream.x[rows], stream.columns, vouched, y[rows])
-    blank = HoldoutScores(_Y, np.arange(700) // 25, np.abs(_Y - 0.4), np.abs(_Y - 0.4), audit=audit)
-    return label_audit(blank, FITTED, settings(golden="golden.parquet", label_noise=errs)).status != "PASS"
+    answer = audited(audit, settings(golden="golden.parquet", label_noise=errs))
+    return answer is not None and answer[1] != "PASS"
 
 
 def found(name: str, replays: int, cells: list[Cell]) -> Hits:
