@@ -1,8 +1,8 @@
 """The label audit: whether golden rows that a person labelled anew still have the labels that the feed gives them.
 
 Flips of one slice look like a world that changed: from scores and counts alone, drift and poisoning cannot be told
-apart (``tests.benchmarks.judge --parts poison_oracle`` prints how little even that person sees who knows the slice). A row whose
-truth is known can: it differs or it does not, whatever drifts.
+apart, not even by who knows the slice (``tests.benchmarks.judge --parts poison_oracle``). A row whose truth is known
+can tell: its label differs or it does not, whatever drifts.
 """
 
 from __future__ import annotations
