@@ -27,7 +27,7 @@ from lr_retune.records import (
     Suspicion,
     TickLoss,
 )
-from lr_retune.watch.baselines import always, always_search, never
+from lr_retune.watch.baselines import always, always_search, evidently_default, metric_worse, never, timer
 from lr_retune.watch.policy import decide, probe_due
 from lr_retune.watch.reasons import REASONS
 from lr_retune.watch.series import evidence
@@ -455,6 +455,33 @@ def test_the_baselines_of_replay_never_look() -> None:
         "search",
     ]
     assert never(seen, RECENT, config()).id != always(seen, RECENT, config()).id
+
+
+def test_a_timer_counts_its_ticks_from_the_last_training_or_from_birth() -> None:
+    trained = [PastDecision("a" * 16, NOW - days * DAY, "refit", ("timer",)) for days in (9, 3)]
+    past = History(tuple(trained), born=NOW - 20 * DAY)
+    acts = [timer(facts(), past, config(), ticks=n).action for n in (2, 3, 4)]
+    assert acts == ["refit", "refit", "keep"]
+    young = History((), born=NOW - 3 * DAY)
+    assert [timer(facts(), young, config(), ticks=n, action="search").action for n in (3, 4)] == ["search", "keep"]
+
+
+def test_the_drift_rule_of_evidently_fires_from_half_of_the_columns_on_by_its_own_figure() -> None:
+    moved, still = drift(False)[0], replace(drift(True)[0], statistic=0.05)  # the robust figure is not asked
+    score = replace(moved, column="score")
+    found = [(moved, still, score), (moved, still, still, score), (), (score,)]
+    acts = [evidently_default(facts(drift=each), RECENT, config()).action for each in found]
+    assert acts == ["refit", "keep", "keep", "keep"]
+
+
+def test_the_metric_rule_reads_the_ticks_since_the_last_look() -> None:
+    looked = History((PastDecision("a" * 16, NOW - 2 * DAY, "keep", ()),))
+    calm = facts()
+    ticks = [*calm.ticks[:8], *(replace(tick, loss=1.06) for tick in calm.ticks[8:])]
+    seen = replace(calm, ticks=tuple(ticks))
+    assert metric_worse(seen, looked, config()).action == "refit"
+    assert metric_worse(seen, History(), config()).action == "keep"
+    assert metric_worse(replace(seen, loss=None), looked, config()).action == "keep"
 
 
 def test_every_code_is_explained_in_a_sentence() -> None:
