@@ -367,7 +367,7 @@ class Policy(Section):
     sure: float = Field(default=2.0, ge=0)  # standard errors by which a fresh model must be better in a probe
     proof: float = Field(default=2.5, ge=0)  # the same of probes on different ticks together, before regret counts
     gain: float = Field(default=0.1, ge=0)  # share of the promise that a fresh model must mend, else a look is settled
-    follow_ups: tuple[PositiveInt, ...] = Field(default=(3, 8), strict=False)  # ticks after training for a change
+    follow_ups: tuple[PositiveInt, ...] = Field(default=(3, 8, 16), strict=False)  # ticks after training for a change
     suspicion_ticks: int = Field(default=8, ge=1)  # labels later than that: suspicion alone may train
 
     @model_validator(mode="before")

@@ -27,7 +27,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.trigger import choose, matrix, policies, shuffled, tables
+from tests.benchmarks.trigger import choose, made, matrix, policies, shuffled, tables
 from tests.benchmarks.trigger.facts import configured
 
 QUICK = ("dc_bikeshare", "employment_ma", "noaa_weather")
@@ -40,7 +40,7 @@ MORE = {  # what age and probes bring
     "careful, no probe": configured(probe=False),
     "cheap, no probe": configured(profile="cheap_retrain", probe=False),
 }
-ELSEWHERE = {"a": "made", "c": "late", "e": "cost"}
+ELSEWHERE = {"c": "tests.benchmarks.trigger.late", "e": "tests.benchmarks.trigger.cost"}
 
 
 def main() -> None:
@@ -49,28 +49,30 @@ def main() -> None:
     parser.add_argument("--parts", default="a,b,c,d,e", help="comma separated, all by default")
     parser.add_argument("--sets", default=",".join(matrix.SETS), help="of parts b and d")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}, and less of the rest")
+    parser.add_argument("--lives", type=int, help="of each cell of part a, ten by default, half of 10,000 rows or more")
     parser.add_argument("--jobs", type=int, default=2, help="sets at a time")
     asked = parser.parse_args()
     names = QUICK if asked.quick else tuple(asked.sets.split(","))
     for part in asked.parts.split(","):
         began = time.monotonic()
         _say(f"({part})")
-        for text in _part(part, names, asked.quick, asked.jobs):
+        for text in _part(part, names, asked):
             _say(text)
         _say(f"({part}) took {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def _part(part: str, names: tuple[str, ...], quick: bool, jobs: int) -> Iterator[str]:
+def _part(part: str, names: tuple[str, ...], asked: argparse.Namespace) -> Iterator[str]:
     """What it prints, piece by piece as it comes: an interruption loses only what is not there yet."""
+    quick, jobs = asked.quick, asked.jobs
+    if part == "a":
+        return made.table(quick, asked.lives)
     if part == "b":
         return _random_order(names, quick, jobs)
     if part == "d":
         return _over_time(names, jobs)
     if part == "choose":
         return _chosen(names, quick, jobs)
-    table: Callable[[bool], Iterator[str]] = importlib.import_module(
-        f"tests.benchmarks.trigger.{ELSEWHERE[part]}"
-    ).table
+    table: Callable[[bool], Iterator[str]] = importlib.import_module(ELSEWHERE[part]).table
     return table(quick)
 
 

@@ -52,20 +52,21 @@ RARE = 0.05  # share of positives below which a ranking is watched beside the lo
 CATEGORICAL = tuple(range(NUMBERS, len(NAMES)))
 
 
-def configured() -> Config:
-    """Daily ticks, ``[policy]`` as it comes; age retrains never fall due, and no id to be repeated."""
+def configured(**policy: str) -> Config:
+    """Daily ticks, ``[policy]`` as it comes, but that age retrains never fall due; no id to be repeated."""
     document = {
         "config_version": 1,
         "name": "made",
         "task": "binary",
         "data": {"path": "rows.parquet", "time": "ts", "label": "y", "features": list(NAMES)},
         "metric": {"name": METRIC.name},
-        "policy": {"max_age": NEVER, "max_search_age": NEVER},
+        "policy": {"max_age": NEVER, "max_search_age": NEVER, **policy},
     }
     return parse_config(document, root=Path())
 
 
 CONFIG = configured()
+AGING = configured(max_age="30d")  # as it comes
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Life:
     ranks: list[TickLoss] = field(default_factory=list)
     scores: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=KEPT))
     start: int = REFERENCE  # tick that the champion serves from
+    config: Config = CONFIG
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng([self.seed, self.kind.rows])
@@ -195,9 +197,9 @@ class Life:
         tick = len(self.losses)
         facts = self._observed(tick, self._append(change, since, tick))
         history = self.ledger.history
-        if probe_due(facts, history, CONFIG):
+        if probe_due(facts, history, self.config):
             facts = replace(facts, probe=self._probe(facts, history))
-        action, codes = answered(facts, history, CONFIG)
+        action, codes = answered(facts, history, self.config)
         trains = action in TRAINING_ACTIONS
         self.ledger.remember(facts, str(tick), action, codes, "promoted" if trains else "kept")
         if trains:  # the next champion has learned the newest rows, and is promised what their ticks were
@@ -212,7 +214,7 @@ class Life:
         """As `lr_retune.steps.observe` puts it together."""
         as_of = day(tick + 1)
         horizon = as_of - timedelta(days=self.late)
-        first = max(self.start, tick + 1 - self.late - CONFIG.watch.ticks)
+        first = max(self.start, tick + 1 - self.late - self.config.watch.ticks)
         watched, ranks = (self._known(each[first:], horizon) for each in self._all())
         mature = [t for t in watched if t.mature]
         loss = self._evidence(watched, self.promise)
@@ -229,14 +231,16 @@ class Life:
             ticks=tuple(watched),
             loss=loss,
             faults=self._faults(table, tick),
-            ranking=evidence(ranks, *_promised(self.promised_ranks), CONFIG.policy, signals=2) if self.rare else None,
+            ranking=evidence(ranks, *_promised(self.promised_ranks), self.config.policy, signals=2)
+            if self.rare
+            else None,
             suspicion=suspicion(self.usual, self._masked(rows, horizon), score, horizon),
         )
 
     def _faults(self, table: pa.Table, tick: int) -> tuple[Fault, ...]:
-        feed = Feed(CONFIG, Feeds(Table(table)), day(tick + 1))
+        feed = Feed(self.config, Feeds(Table(table)), day(tick + 1))
         shares = self.born.importance
-        return feed.check(self.born.contract, Span(day(tick), day(tick + 1)), shares, CONFIG.watch.matters)
+        return feed.check(self.born.contract, Span(day(tick), day(tick + 1)), shares, self.config.watch.matters)
 
     @staticmethod
     def _masked(rows: Rows, horizon: datetime) -> Rows:
@@ -251,20 +255,20 @@ class Life:
         harder = self.ledger.history.rebased("the only one")
         if harder is not None and harder.since is not None and harder.level is not None:
             asked = rebased(*asked, harder.since, harder.level)
-        return evidence(*asked, CONFIG.policy, signals=2 if self.rare else 1)
+        return evidence(*asked, self.config.policy, signals=2 if self.rare else 1)
 
     def _probe(self, facts: Facts, history: History) -> Probe | None:
         """Real twins: the champion's rows against the newest that are labelled, but for those they meet on."""
         known = [rows for rows in self.ticks if facts.horizon and rows.time[-1] < micros(facts.horizon)]
         fresh, met = joined(known[:-TICKS]), joined(known[-TICKS:])
-        since = fixable.change(facts, history, CONFIG)
+        since = fixable.change(facts, history, self.config)
         after = 0 if since is None else sum(int(rows.tick[0]) >= micros(since) for rows in known[:-TICKS])
         twins = Twins(
             self.trained,
             fresh,
             met,
             since=None if since is None else micros(since),
-            cut=since is not None and after >= CONFIG.window.min_ticks,
+            cut=since is not None and after >= self.config.window.min_ticks,
         )
         return probed(twins, LightGBM({}, threads=1), self._champion(), fit_data(met), LOSS, facts.as_of, seed=0)
 

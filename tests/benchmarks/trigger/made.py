@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from multiprocessing import get_context
 from statistics import median
@@ -21,11 +21,12 @@ import numpy as np
 
 from tests.benchmarks.search.figures import Bar
 from tests.benchmarks.search.tables import aligned, bars
-from tests.benchmarks.trigger.lives import REFERENCE, Life, Seen
+from tests.benchmarks.trigger.lives import AGING, CONFIG, REFERENCE, Life, Seen
 from tests.benchmarks.trigger.streams import CHANGES, COMMON, DOMINANT, NAMES, RARE, RARE_CHANGES, STABLE, Change, Kind
 
 BEFORE = 6  # stable ticks of a life before its change
 LONG = 100  # ticks of a stable life
+LARGE = 10_000  # rows of a tick
 JOBS = 2
 HARMLESS = next(change for change in CHANGES if change.name.startswith("harmless"))
 EVERY = {change.name: change for change in (STABLE, *CHANGES, *RARE_CHANGES)}
@@ -40,6 +41,10 @@ class Amount:
     stable: int = 10  # lives of 100 ticks where nothing changes, and where only harmless columns do
     changed: int = 10  # lives of each change
     ticks: int = 20  # looked at after a change
+
+    def of(self, kind: Kind, lives: int) -> int:
+        """Large ticks are slow, and tell the same with half as many lives."""
+        return lives if kind.rows < LARGE else max(1, lives // 2)
 
 
 QUICK = Amount(common=COMMON[1:2], rare=RARE[:1], stable=2, changed=3, ticks=14)
@@ -86,7 +91,8 @@ class Asked:
 
 def walk(asked: Asked) -> Walk:
     """Stable ticks, then the change, up to the first retrain."""
-    life, change, seen = Life(asked.kind, asked.seed, asked.late), EVERY[asked.change], []
+    config = CONFIG if asked.late or not asked.whole else AGING
+    life, change, seen = Life(asked.kind, asked.seed, asked.late, config=config), EVERY[asked.change], []
     promised = float(np.mean(life.promise))
     for _ in range(asked.before):
         life.step(STABLE, 0)
@@ -132,7 +138,12 @@ def alarmed(seen: Seen) -> bool:
 
 
 def trained(seen: Seen) -> bool:
-    return seen.trains
+    """For what was seen; what only age asked for is counted apart."""
+    return seen.trains and not aged(seen)
+
+
+def aged(seen: Seen) -> bool:
+    return seen.trains and seen.codes[0] == "age"
 
 
 FOUND: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
@@ -143,9 +154,10 @@ FOUND: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
 )
 
 
-def table(quick: bool) -> Iterator[str]:
-    """Each line as it comes, then both tables and the bars."""
+def table(quick: bool, lives: int | None = None) -> Iterator[str]:
+    """Each line as it comes, then both tables and the bars; ``lives`` of each cell in place of ten."""
     amount = QUICK if quick else Amount()
+    amount = amount if lives is None else replace(amount, stable=lives, changed=lives)
     quiet, moved = Cells(), Cells()
     for found, asked, line in ((quiet, stable(amount), _still_cells), (moved, planted(amount), changed_cells)):
         for text, kind, name, walks in cells(asked, line):
@@ -177,13 +189,13 @@ def planted(amount: Amount) -> list[Asked]:
 
 
 def _still(kind: Kind, change: Change, amount: Amount) -> list[Asked]:
-    lives = amount.stable if kind.rows < 20_000 else max(1, amount.stable // 2)
-    return [Asked(kind, change.name, 1_000 + seed, LONG, before=0, whole=True) for seed in range(lives)]
+    lives = range(amount.of(kind, amount.stable))
+    return [Asked(kind, change.name, 1_000 + seed, LONG, before=0, whole=True) for seed in lives]
 
 
 def _changed(kind: Kind, change: Change, amount: Amount) -> list[Asked]:
     ticks = 3 if change.fault else amount.ticks
-    return [Asked(kind, change.name, seed, ticks) for seed in range(amount.changed)]
+    return [Asked(kind, change.name, seed, ticks) for seed in range(amount.of(kind, amount.changed))]
 
 
 def label(kind: Kind, name: str) -> str:
@@ -192,7 +204,7 @@ def label(kind: Kind, name: str) -> str:
 
 
 def _still_head() -> tuple[str, ...]:
-    return ("", "ticks", *(name for name, _ in FOUND), "retrain, 95 % bound", "why")
+    return ("", "ticks", *(name for name, _ in FOUND), "retrain, 95 % bound", "by age", "why")
 
 
 def _still_cells(kind: Kind, name: str, walks: Sequence[Walk]) -> tuple[str, ...]:
@@ -204,6 +216,7 @@ def _still_cells(kind: Kind, name: str, walks: Sequence[Walk]) -> tuple[str, ...
         f"{ticks:,}",
         *(f"{1000 * count / ticks:.1f}" for count in each),
         f"{upper(each[-1], ticks):.1f}",
+        f"{1000 * sum(w.spells(aged) for w in walks) / ticks:.1f}",
         ", ".join(f"{code} {count}" for code, count in sorted(why.items())) or "-",
     )
 
