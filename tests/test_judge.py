@@ -153,7 +153,7 @@ def test_slow_swings_widen_the_cosine_test_as_the_textbook_has_it(ticks: int, me
         for j in range(1, waves + 1)
     ]
     assert leg.se == pytest.approx(math.sqrt(sum(x * x for x in sums) / waves / ticks))
-    assert waves == (3 if ticks < 10 else 4 if ticks < 20 else 6 if ticks < 40 else 8)
+    assert waves == (4 if ticks < 20 else 6 if ticks < 40 else 8)
 
 
 def test_the_bootstrap_leans_against_skew_and_gives_the_same_bytes_again() -> None:
