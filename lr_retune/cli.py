@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people, timemachine
+from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people, policyadvice, timemachine
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
@@ -345,6 +345,7 @@ people.register(app)
 notices.register(app)
 paper.register(app)
 timemachine.register(app)
+policyadvice.register(app)
 
 
 @app.command()

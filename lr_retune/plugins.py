@@ -56,6 +56,7 @@ def find(group: Group, name: str) -> Any:
     )
 
 
+@cache
 def provider(group: Group, name: str) -> str | None:
     """The installed package that brings an entry point, as pip writes it: ``name==version``."""
     for point in entry_points(group=f"lr_retune.{group}", name=name):
