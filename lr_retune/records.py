@@ -709,6 +709,25 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Bin:
+    """Holdout rows of like scores, told together."""
+
+    rows: int
+    predicted: float  # mean score
+    observed: float  # share of positives
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring ticks of the holdout, told together."""
+
+    first: datetime  # start of the first tick
+    last: datetime  # start of the last one
+    rows: int
+    losses: Mapping[str, float | None]  # champion, challenger; None: not defined on these rows
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """All verdicts on one challenger, with the holdout losses behind them."""
 
@@ -718,6 +737,9 @@ class Judgement:
     attribution: Mapping[str, float | None] = field(default_factory=dict)  # total, data, rate, luck: relative gains
     origin: Origin | None = None  # the same with errors; None: cannot be told
     look: Look | None = None  # None: a first model, or settled before looks were counted
+    arms: Mapping[str, Effect] = field(default_factory=dict)  # control, fixed: gain over the champion; told, not judged
+    calibration: Mapping[str, tuple[Bin, ...]] = field(default_factory=dict)  # champion, challenger; binary tasks
+    stretches: tuple[Stretch, ...] = ()  # of the holdout, by time
 
     @property
     def status(self) -> Status:

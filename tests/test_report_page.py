@@ -109,6 +109,34 @@ def test_every_decision_answers_the_eight_questions(cases: dict[str, Case]) -> N
         assert "None" not in re.sub(r"<script.*</script>", "", page.decode(), flags=re.S), name
 
 
+def test_every_arm_has_its_interval_and_a_lead_is_told_stretch_by_stretch(cases: dict[str, Case]) -> None:
+    seen = Read(decision_page(cases["promoted"]))
+    told = seen.island["judgement"]
+    for arm, name in (("control", "old rate"), ("fixed", "the family")):
+        row = seen.row("arms", name) if arm in told["losses"] else None
+        assert row is None or (arm in told["arms"] and "%" in row[5][0])
+    assert "fixed" in told["arms"]
+    shown = seen.tables["stretches"][1:]
+    assert len(shown) == len(told["stretches"]) == 7
+    assert sum(row[2][1] or 0 for row in shown) == seen.island["plan"]["rows"]["holdout"]
+    assert [row[3][1] for row in shown] == [each["losses"]["champion"] for each in told["stretches"]]
+    parts = {row[0][0]: row for row in seen.tables["attribution"][1:]}
+    assert parts["all of it"][2][0] == seen.row("arms", "challenger")[5][0]  # the judged interval
+    assert {row[3][0] for row in parts.values()} <= {"yes", "no", "–", "by ticks; seeds were not asked"}
+
+
+def test_a_binary_page_shows_reliability_curves_and_an_older_record_shows_none(cases: dict[str, Case]) -> None:
+    settled = copy.deepcopy(dict(cases["promoted"].settled or {}))
+    bins = [{"rows": 90, "predicted": 0.1 * k, "observed": 0.1 * k + 0.02} for k in range(1, 6)]
+    settled["judgement"]["calibration"] = {"champion": bins, "challenger": bins}
+    seen = Read(decision_page(replace(cases["promoted"], settled=settled)))
+    assert [row[2][1] for row in seen.tables["calibration"][1:6]] == [each["predicted"] for each in bins]
+    for name in ("arms", "calibration", "stretches"):
+        del settled["judgement"][name]
+    old = Read(decision_page(replace(cases["promoted"], settled=settled)))
+    assert not {"calibration", "stretches"} & old.tables.keys()
+
+
 def test_screens_that_show_text_get_the_same_answers_and_first_what_undoes_the_decision(
     cases: dict[str, Case], hostile: Case
 ) -> None:

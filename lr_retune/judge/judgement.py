@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from lr_retune.config import Config
+from lr_retune.judge import beside
 from lr_retune.judge.attribution import attribute, origin
 from lr_retune.judge.corners import corners
 from lr_retune.judge.origin import told
@@ -32,6 +33,9 @@ def judge_scores(scores: HoldoutScores, result: TuneResult, config: Config, gate
         challenger_ticks=tick_values(scores.y, scores.challenger, scores.tick, loss),
         attribution=attribute(losses, fits),
         origin=None if found is None else replace(found, told=told(found, same_rate=result.same_rate)),
+        arms=beside.arms(scores, loss, config.gates.alpha),
+        calibration=beside.calibration(scores) if config.task == "binary" else {},
+        stretches=beside.stretches(scores, loss),
     )
 
 

@@ -41,7 +41,7 @@ def forest_plot(title: str, gains: Sequence[Gain], bounds: Sequence[tuple[float,
     for value in x.ticks():
         parts.append(f'<g opacity="0.25">{svg.line(x.at(value), _HEAD - 6, x.at(value), bottom)}</g>')
         named = percent(value, _digits(x)) if abs(value) > 1e-9 else "0 %"
-        parts.append(svg.text(x.at(value), bottom + 16, named, size=11))
+        parts.append(svg.mark(x.at(value), bottom + 16, named))
     parts.append(svg.line(x.at(0.0), _HEAD - 6, x.at(0.0), bottom, width=1.5))
     for at, name in bounds:
         parts.append(svg.line(x.at(at), _HEAD - 6, x.at(at), bottom, color=ORANGE, dash="4 3", width=1.5))

@@ -77,6 +77,12 @@ def text(x: float, y: float, content: str, *, anchor: str = "middle", color: str
     )
 
 
+def mark(x: float, y: float, label: str) -> str:
+    """A tick's label below its place, moved where it would be cut by the right edge."""
+    beyond = x + 3.5 * len(label) > WIDTH
+    return text(WIDTH if beyond else x, y, label, anchor="end" if beyond else "middle", size=11)
+
+
 def safe(content: str) -> str:
     """Text that cannot become markup; characters that XML forbids are left out."""
     return html.escape("".join(c for c in content if c.isprintable()))
@@ -112,7 +118,7 @@ def frame(x: Axis, y: Axis, x_name: str, y_name: str, marks: Sequence[tuple[floa
         parts.append(text(LEFT - 6, y.at(value) + 4, f"{value:.5g}", anchor="end", size=11))
     for value, label in marks if marks is not None else [(v, f"{v:.4g}") for v in x.ticks()]:
         parts.append(line(x.at(value), BOTTOM, x.at(value), BOTTOM + 4))
-        parts.append(text(x.at(value), BOTTOM + 17, label, size=11))
+        parts.append(mark(x.at(value), BOTTOM + 17, label))
     parts.append(text(CENTRE - 60, HEIGHT - 10, x_name))
     parts.append(text(8, HEIGHT - 10, f"↑ {y_name}", anchor="start"))
     return parts

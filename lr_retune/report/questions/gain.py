@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lr_retune.report.blocks import Block, Case, Figure, Section, between, finite, percent, share, table
+from lr_retune.report.blocks import Block, Case, Figure, Note, Section, between, finite, percent, share, table
 from lr_retune.report.forest import Gain, forest_plot
 
 PARTS = {
     "data": "fresh data, old rate",
     "rate": "new rate, same data",
     "interaction": "both together",
+    "luck": "luck of these models' seeds",
     "total": "all of it",
 }
 
@@ -38,12 +39,22 @@ def _blocks(case: Case) -> Iterator[Block]:
     if not found or case.before is None:
         return
     names = [*(n for n in PARTS if n in found), *sorted(set(found) - set(PARTS))]
-    spread: dict[str, Any] = case.judgement.get("attribution_intervals") or {}
-    rows = [
-        (name, PARTS.get(name, name.replace("_", " ")), found[name], spread.get(name) or (None, None)) for name in names
-    ]
-    gains = [Gain(told, value, ends[0], ends[1]) for _, told, value, ends in rows]
+    spread = {**((case.judgement.get("origin") or {}).get("effects") or {}), "total": case.paired}
+    rows = [(PARTS.get(name, name.replace("_", " ")), found[name], spread.get(name) or {}) for name in names]
+    gains = [Gain(told, value, ends.get("low"), ends.get("high")) for told, value, ends in rows]
     caption = "Parts of the gain, each a share of the champion's loss on the holdout."
     yield Figure(forest_plot("Where the gain came from", gains), caption)
-    told = [(text, share(value), between(*ends) or "–") for _, text, value, ends in rows]
-    yield table("Parts of the gain", ("part", "gain", "interval"), told, id="attribution")
+    told = [(text, share(v), between(e.get("low"), e.get("high")) or "–", _finding(e)) for text, v, e in rows]
+    yield table("Parts of the gain", ("part", "gain", case.interval, "beyond chance"), told, id="attribution")
+    if said := (case.judgement.get("origin") or {}).get("told"):
+        yield Note(said)
+
+
+def _finding(effect: Mapping[str, Any]) -> str:
+    """Whether chance is excluded: that of ticks, and that of seeds where several fits tell it."""
+    low, high = effect.get("low"), effect.get("high")
+    if low is None or high is None:
+        return "–"
+    if not (low > 0 or high < 0):
+        return "no"
+    return "yes" if effect.get("claimed", True) else "by ticks; seeds were not asked"

@@ -23,8 +23,10 @@ from lr_retune.report.blocks import (
     short,
     status,
     table,
+    unsigned,
 )
 from lr_retune.report.forest import Gain, forest_plot
+from lr_retune.report.questions import beside
 
 ARMS = {
     "champion": "champion",
@@ -88,6 +90,7 @@ def _blocks(case: Case) -> Iterator[Block]:
         rows = [(v["gate"], Cell(v["code"], code=True), _status(v), v["reason"]) for v in case.verdicts]
         yield table("What every gate answered", ("gate", "code", "answer", "why"), rows, id="verdicts")
     yield from _arithmetic(case)
+    yield from beside.blocks(case)
     yield from _look(case.judgement.get("look"))
 
 
@@ -149,7 +152,7 @@ def _arithmetic(case: Case) -> Iterator[Block]:
         ("lower end of the interval", share(found["low"]), _held(found["low"], -rules["margin"], strict=True)),
         ("margin that it must exclude", share(-rules["margin"]), "[gates] margin"),
         ("upper end of the interval", share(found["high"]), "below 0: worse, FAIL"),
-        ("one-sided level of each end", share(case.alpha), "what looks at the same ticks share"),
+        ("one-sided level of each end", unsigned(case.alpha), "what looks at the same ticks share"),
     ]
     yield table("The arithmetic of the comparison", ("figure", "value", "held against"), rows, id="arithmetic")
     told = {k: v for k, v in (found.get("evidence") or {}).items() if found["gate"] != "slices"}

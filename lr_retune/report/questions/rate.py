@@ -63,7 +63,7 @@ def _blocks(case: Case) -> Iterator[Block]:
         yield from _told(told, fitted)
     if said := result.get("reason") or (told or {}).get("reason"):
         yield Note(f"{said[:1].upper()}{said[1:]}.")
-    if finite(result.get("lead")):
+    if finite(result.get("lead")) and not result["same_rate"]:
         yield Note(f"On valid the new rate leads the old one by {percent(result['lead'], 2)} of its loss.")
 
 
