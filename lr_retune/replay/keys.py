@@ -49,7 +49,17 @@ def common(config: Config) -> list[Any]:
         ("strategies", config.search.strategy),
         *(("gates", name) for name in config.gates.names),
     ]
-    return [environment(), _code(), sorted({str(provider(group, name)) for group, name in asked if name is not None})]
+    return [_libraries(), _code(), sorted({_package(group, name) for group, name in asked if name is not None})]
+
+
+@cache  # metadata of installed packages takes longer to read than most answers
+def _package(group: Group, name: str) -> str:
+    return str(provider(group, name))
+
+
+@cache
+def _libraries() -> str:
+    return content_digest(environment())
 
 
 @cache
