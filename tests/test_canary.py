@@ -65,7 +65,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "approve": ("0" * 64, *AT),
     "bootstrap": AT,
     "check": AT,
-    "compare": ("--sequential", "--from", "2024-03-01", *AT),
+    "compare": ("--learning-rates", ".1,.2", "--from", "2024-03-01", *AT),
     "contract accept": AT,
     "contract diff": AT,
     "doctor": AT,
@@ -83,7 +83,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "run": AT,
     "search": AT,
     "selfcheck": AT,
-    "status": AT,
+    "status": ("--hindsight", *AT),
+    "tune-policy": ("--from", "2024-03-01", "--to", "2024-06-01"),
     "watch": AT,
 }
 WITHOUT = {"config schema", "demo demand", "demo fraud", "deploy", "init"}  # they open no place of these
