@@ -59,7 +59,23 @@ def test_what_guards_stop_is_no_pass_and_is_counted() -> None:
 @given(st.integers(2, 12), st.integers(3, 30), st.floats(-5, 5))
 def test_a_shift_of_all_windows_changes_no_distance(pairs: int, windows: int, by: float) -> None:
     effects = np.random.default_rng(pairs).normal(size=(pairs, windows))
-    assert truths(effects + by) - by == pytest.approx(truths(effects), abs=1e-9)
+    widths = np.random.default_rng(windows).uniform(0.5, 2, windows)
+    assert truths(effects + by, widths) - by == pytest.approx(truths(effects, widths), abs=1e-9)
+
+
+def test_a_quiet_window_among_restless_ones_is_not_blamed_for_their_noise() -> None:
+    rng = np.random.default_rng(0)
+    spread = np.exp(0.8 * rng.normal(size=(20, 1, 40)))
+    rates = []
+    for each in spread:
+        effects = each * rng.normal(size=(12, 40))
+        pairs = [
+            [Meeting(float(e), float(e - 1.645 * w), "LRR203") for e, w in zip(of, each[0], strict=True)]
+            for of in effects
+        ]
+        found = false_passes(pairs)
+        rates.append(found.hits / found.trials)
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.008)
 
 
 @given(st.integers(0, 200), st.integers(1, 200))

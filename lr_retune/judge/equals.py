@@ -36,22 +36,39 @@ def meet(scores: HoldoutScores, result: TuneResult, config: Config) -> Meeting:
     return Meeting(known[0], known[1], found.code)
 
 
-def truths(effects: np.ndarray) -> np.ndarray:
+def truths(effects: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """What each window's true gain is taken for, from gains ``(pairs, windows)``; NaN where none was measured.
 
     Two fits that differ by seed differ for good, and not alike all the time, so equal is what their own nearest
-    windows say: the mean of five. A window is part of that mean, which would flatter: its distance is stretched by
-    1 / √(1 - 1/n), as much as the mean of n windows shrinks it.
+    windows say: the mean of the two on either side. That mean errs too, and by more than a quiet window does that lies
+    among restless ones, so the distance is shrunk to what the window's own error makes of it: by the ratio of its
+    width to the width of the difference. What a pair's true difference moves from window to window stays in.
+
+    Parameters
+    ----------
+    widths
+        How far each window's bounds lie from its gains, ``(windows,)``, in any unit.
     """
     found = np.full_like(effects, np.nan)
     for w in range(effects.shape[1]):
-        near = effects[:, max(0, w - NEIGHBOURS) : w + NEIGHBOURS + 1]
-        known = np.isfinite(near).sum(axis=1)
-        rows = (known > 1) & np.isfinite(effects[:, w])
-        mean = np.nansum(near[rows], axis=1) / known[rows]
-        away = effects[rows, w] - mean
-        found[rows, w] = effects[rows, w] - away / np.sqrt(1.0 - 1.0 / known[rows])
+        near = [n for n in range(max(0, w - NEIGHBOURS), min(effects.shape[1], w + NEIGHBOURS + 1)) if n != w]
+        there = np.isfinite(effects[:, near])
+        known = there.sum(axis=1)
+        rows = (known > 0) & np.isfinite(effects[:, w])
+        mean = np.nansum(effects[np.ix_(rows, near)], axis=1) / known[rows]
+        theirs = (there[rows] * widths[near] ** 2).sum(axis=1) / known[rows] ** 2
+        away = (effects[rows, w] - mean) * widths[w] / np.sqrt(widths[w] ** 2 + theirs)
+        found[rows, w] = effects[rows, w] - away
     return found
+
+
+def _widths(effects: np.ndarray, lows: np.ndarray) -> np.ndarray:
+    """Root mean square distance of a window's bounds from its gains, over all pairs; one, where none is known."""
+    square = np.where(np.isfinite(effects - lows), (effects - lows) ** 2, np.nan)
+    known = np.isfinite(square).sum(axis=0)
+    total = np.nansum(square, axis=0)
+    usual = total.sum() / max(int(known.sum()), 1)
+    return np.sqrt(np.where(total > 0, total / np.maximum(known, 1), usual if usual > 0 else 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,7 @@ def false_passes(meetings: Sequence[Sequence[Meeting]]) -> Counted:
     lows = np.array([[m.low for m in pair] for pair in meetings])
     answered = np.array([[m.answered for m in pair] for pair in meetings])
     with np.errstate(invalid="ignore"):
-        wrong = answered & (lows > truths(effects))
+        wrong = answered & (lows > truths(effects, _widths(effects, lows)))
     return Counted(int(wrong.sum()), int(answered.size), int((~answered).sum()), _worth(wrong))
 
 
