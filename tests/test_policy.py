@@ -227,6 +227,7 @@ SUSPECT = Suspicion((Signal("estimated_loss", 0.2, (-0.05, 0.05), 0.1, 3, raised
         (facts(probe=probe(0.0)), probed_before(0.1, 0.1, 0.1), {}, "keep", ("as_promised",)),
         (facts(probe=probe(0.02)), probed_before(0.02, 0.02, 0.02), {}, "keep", ("as_promised",)),
         (facts(probe=probe(0.1)), answered(3), {}, "refit", ("follow_up",)),
+        (facts(probe=probe(0.1)), answered(16), {}, "refit", ("follow_up",)),
         (facts(probe=probe(0.0)), answered(3), {}, "keep", ("as_promised",)),
         (facts(probe=probe(0.1)), answered(2), {}, "keep", ("cooldown",)),
         (facts(probe=probe(0.1)), answered(3, "age"), {}, "keep", ("as_promised",)),
