@@ -22,7 +22,7 @@ from tests.benchmarks.trigger.policies import Clock, Outcome
 from tests.benchmarks.trigger.shuffled import Amount, Count, bound
 
 MOST_TICKS, MOST_ALARMS = 10.0, 6.0  # the bars: % of ticks, upper bound for each 1,000
-ORDERS = Amount(orders=5)
+ORDERS = Amount(orders=3)
 CHEAP = {"profile": "cheap_retrain"}
 POLICIES: dict[str, dict[str, object]] = {
     "careful": {},
