@@ -154,6 +154,14 @@ def test_an_age_clock_halves_where_retrains_bring_something_and_doubles_where_th
     assert found[0].by_age > found[1].by_age > 0
 
 
+def test_a_table_holds_every_policy_on_every_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "others", lambda: {"never": policies.never})
+    m, config = aged(ticks=20), configured()
+    found = policies.table({"made": m}, {"careful": config})
+    assert {key: list(sets) for key, sets in found.items()} == {"never": ["made"], "careful": ["made"]}
+    assert found["careful"]["made"] == policies.ours(m, config)
+
+
 def test_a_set_that_is_left_out_gets_what_the_others_choose() -> None:
     def row(name: str, excess: list[float], false: float) -> choose.Row:
         lived = [policies.Outcome(name, 1.0, (1,), 40)] * 3

@@ -249,7 +249,7 @@ def others() -> dict[str, Rule]:
 def table(matrices: Mapping[str, Matrix], configs: Mapping[str, Config]) -> dict[str, dict[str, Outcome]]:
     """Every policy on every set: policy → set → outcome."""
     rules = {name: partial(walked, rule=rule) for name, rule in others().items()}
-    rules |= {name: partial(ours, config=config) for name, config in configs.items()}
+    rules |= {name: partial(ours, asked=config) for name, config in configs.items()}
     return {name: {key: rule(m) for key, m in matrices.items()} for name, rule in rules.items()}
 
 
