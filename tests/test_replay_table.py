@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 from lr_retune.config import Config, Worth, parse_config
 from lr_retune.errors import ConfigError
 from lr_retune.records import Cost
-from lr_retune.replay.arms import STANDING, arm, chosen, from_file
+from lr_retune.replay.arms import STANDING, Arm, arm, chosen, from_file
 from lr_retune.replay.oracle import best_schedules
 from lr_retune.replay.pareto import compared, hull
 from lr_retune.replay.picture import loss_over_work, page
@@ -24,8 +28,6 @@ from tests.worlds import GOOD
 
 
 def config_of(more: str = "") -> Config:
-    import tomllib
-
     return parse_config(tomllib.loads(GOOD + more), root=Path())
 
 
@@ -158,6 +160,31 @@ def test_picture_page_and_lines_name_every_policy_and_cannot_be_steered_by_a_nam
     assert "<script" not in drawn + whole
     assert drawn in whole
     assert len(drawn) < 30_000
+
+
+def test_the_command_walks_its_files_and_draws_what_it_found(
+    cli: Callable[..., Any], fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walking itself is held elsewhere: here it answers with a table of its own."""
+    asked: dict[str, Any] = {}
+
+    def walked(_config: Config, _start: datetime, _end: datetime, arms: Sequence[Arm], **more: Any) -> Table:
+        asked.update(more, arms=[each.name for each in arms])
+        return compared(config_of(), table_of(*FOUR))
+
+    monkeypatch.setattr("lr_retune.replay.replay", walked)
+    (fresh / "eager.toml").write_text("[policy]\ncooldown = 1\n", encoding="utf-8")
+    words = ["replay", "--from", "2024-04-10", "--to", "2024-04-20", "--against", "never,timer:7"]
+    found = cli(*words, "--policy", "eager.toml", "--html", "page.html", "--jobs", "2", "--json")
+    assert found.code == 0
+    assert asked["arms"] == ["never", "timer:7", *STANDING, "eager"]
+    assert (asked["jobs"], asked["every"]) == (2, 1)
+    assert asked["cache"].parent == fresh
+    assert (fresh / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert found.json["policies"][1]["best"]["unit"] == "days of 1 % of loss"
+    told = cli(*words, "--html", "picture.svg")
+    assert (fresh / "picture.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "policy costs least where a refit costs at least 4.35 and at most 450 days of 1 % of loss" in told.out
 
 
 def test_the_fields_of_a_policy_keep_their_names() -> None:

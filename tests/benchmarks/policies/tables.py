@@ -5,51 +5,56 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 
+from tests.benchmarks.policies import measure
 from tests.benchmarks.policies.measure import Line
 
 OURS = ("policy", "none", "short", "short-none", "long", "long-none")
-HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>11} {:>7} {:>7}"
+HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}"
 Found = Mapping[str, Sequence[Line]]
 
 
 def lines(found: Found) -> Iterator[str]:
     """All of them."""
     columns = ("set", "arm", "loss", "excess %", "never %", "runs", "retrains", "promoted", "rollback", "holds")
-    yield HEAD.format(*columns, "retrained %", "work %", "CPU s")
+    yield HEAD.format(*columns, "ticks %", "runs %", "work %", "CPU s")
     for name, each in found.items():
         for line in each:
             counts = (line.runs, line.retrains, line.promotions, line.rollbacks, line.holds)
             shown = (f"{line.loss:.4g}", f"{_excess(line, each):.2f}", f"{_above(line, each, 'never'):+.2f}", *counts)
-            yield HEAD.format(name, line.arm, *shown, f"{_retrained(line):.0f}", _work(line, each), f"{line.cpu_s:.0f}")
+            often = f"{_of_ticks(line, name):.1f}", f"{_of_runs(line):.0f}"
+            yield HEAD.format(name, line.arm, *shown, *often, _work(line, each), f"{line.cpu_s:.0f}")
     yield from ("", *_over_sets(found), "", *_left_out(found))
 
 
 def _over_sets(found: Found) -> Iterator[str]:
-    form = "{:<18} {:>8} {:>8} {:>8} {:>12} {:>8} {:>12} {:>12} {:>14}"
+    form = "{:<18} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>12} {:>8} {:>14}"
     yield "excess over the best line of each set, over the sets"
-    figures = ("median %", "mean %", "worst %", "retrained %", "work %")
+    figures = ("median %", "mean %", "worst %", "ticks %", "runs %", "work %")
     yield form.format("arm", *figures, "never: mean", "worst", "above by .5 %")
+    by_name = [(name, {line.arm: line for line in each}) for name, each in found.items()]
     for arm in dict.fromkeys(line.arm for each in found.values() for line in each):
         held = [(line, each) for each in found.values() for line in each if line.arm == arm]
         excess = [_excess(*pair) for pair in held]
         never = [_above(*pair, "never") for pair in held]
         shown = (f"{value:.2f}" for value in (median(excess), fmean(excess), max(excess)))
         work = [value for pair in held if (value := _share(*pair)) is not None]
-        more = f"{fmean(_retrained(line) for line, _ in held):.1f}", f"{fmean(work):.1f}" if work else "–"
+        often = [f"{fmean(_of_ticks(each[arm], name) for name, each in by_name if arm in each):.1f}"]
+        often.append(f"{fmean(_of_runs(line) for line, _ in held):.1f}")
+        more = (*often, f"{fmean(work):.1f}" if work else "–")
         yield form.format(arm, *shown, *more, f"{fmean(never):+.2f}", f"{max(never):+.2f}", sum(v > 0.5 for v in never))
 
 
 def _left_out(found: Found) -> Iterator[str]:
     """For each set the variant that has the least mean excess on all others, and what it then brings."""
-    whole = {name: each for name, each in found.items() if {*OURS} <= {line.arm for line in each}}
-    if len(whole) < 3:
+    table = {name: {line.arm: _excess(line, each) for line in each} for name, each in found.items()}
+    ours = [arm for arm in OURS if all(arm in row for row in table.values())]
+    if len(table) < 3 or len(ours) < 2:
         return
-    table = {name: {line.arm: _excess(line, each) for line in each} for name, each in whole.items()}
     chosen = {}
     yield "chosen by all other sets: variant, its excess % here, and that of policy"
     for name in table:
         others = [row for other, row in table.items() if other != name]
-        chosen[name] = min(OURS, key=lambda arm: (fmean(row[arm] for row in others), OURS.index(arm)))
+        chosen[name] = min(ours, key=lambda arm: (fmean(row[arm] for row in others), ours.index(arm)))
         yield f"{name:<20} {chosen[name]:<12} {table[name][chosen[name]]:>7.2f} {table[name]['policy']:>7.2f}"
     for told, values in (
         ("chosen", [table[name][arm] for name, arm in chosen.items()]),
@@ -71,8 +76,12 @@ def _above(line: Line, each: Sequence[Line], arm: str) -> float:
     return float("nan") if base is None else (line.loss / base.loss - 1) * 100
 
 
-def _retrained(line: Line) -> float:
+def _of_runs(line: Line) -> float:
     return 100 * line.retrains / max(line.runs, 1)
+
+
+def _of_ticks(line: Line, name: str) -> float:
+    return _of_runs(line) / measure.LOOKS[name]
 
 
 def _share(line: Line, each: Sequence[Line]) -> float | None:
