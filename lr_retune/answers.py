@@ -228,13 +228,13 @@ def lines_of_report(found: Report) -> list[str]:
         text += [f"  {found.judgement.origin.told}"] if found.judgement.origin is not None else []
         text += [f"  {v.promise}" for v in found.judgement.verdicts if v.promise]
         text += [f"  {line}" for line in [found.result.reason, *told_wall(found.result.at_wall)] if line]
-    text += _told_waits(found)
+    text += told_waits(found)
     rate_now = f"{found.champion.learning_rate:.4g}{shaped(found.champion.schedule)}"
     text.append(f"  champion: version {found.champion.version}, rate {rate_now}")
     return text
 
 
-def _told_waits(found: Report) -> list[str]:
+def told_waits(found: Report) -> list[str]:
     """What a person is asked to do with a challenger that passed."""
     if found.waits is None:
         return []
@@ -323,11 +323,11 @@ def _seconds(timing: Mapping[str, float]) -> str:
 
 def lines_of_history(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line per decision."""
-    rows = [(d["as_of"][:16], d["id"], d["action"], _ended(d), d["version"] or "", clipped(d["why"])) for d in found]
+    rows = [(d["as_of"][:16], d["id"], d["action"], ended(d), d["version"] or "", clipped(d["why"])) for d in found]
     return table(("as of", "decision", "action", "outcome", "version", "why"), rows) if rows else ["no decisions yet"]
 
 
-def _ended(decision: Mapping[str, Any]) -> str:
+def ended(decision: Mapping[str, Any]) -> str:
     """An outcome, with how its approval stands where somebody was asked."""
     asked, outcome = decision["approval"], str(decision["outcome"])
     return outcome if asked is None or asked["state"] in (outcome, "waiting") else f"{outcome} ({asked['state']})"
@@ -369,6 +369,12 @@ def lines_of_status(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"    more: lr-retune explain {found['last_decision']}")
     else:
         lines.append(f"  last look: {found['last_look']}, when the champion was made")
+    return lines + needs_of_status(found)
+
+
+def needs_of_status(found: Mapping[str, Any]) -> list[str]:
+    """What waits for somebody, a sign in capitals before each."""
+    lines = []
     if found["paused"] is not None:
         lines.append(f"  PAUSED: {told_pause(found['paused'])}; `lr-retune resume` ends it")
     lines += [_told_approval(each) for each in (*found["approvals"], *found["suggestions"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +17,10 @@ from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lr_retune.config import Config
+    from lr_retune.records import Report
     from lr_retune.stores.promotion import Stores
 
 
@@ -120,7 +124,7 @@ def bootstrap(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: 
     from lr_retune.plugins import load_plugins
     from lr_retune.retune import bootstrap as first
 
-    with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap") as tell:
+    with opened(config, tidy=True, create=True) as (loaded, stores), progress("bootstrap", loaded) as tell:
         made = first(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell))
     loss, where = answers.short(made.promised), console.at(config, DEFAULT_CONFIG)
     lines = [
@@ -137,11 +141,11 @@ def watch(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Json
     from lr_retune import answers
     from lr_retune.retune import watch as look
 
-    with opened(config, tells=True) as (loaded, stores), progress("watch"):
-        found = look(loaded, stores, moment(loaded, as_of))
+    with opened(config, tells=True) as (loaded, stores), progress("watch") as tell:
+        found = look(loaded, stores, moment(loaded, as_of), step=tell.step)
     warn(found.notes)
     fields = answers.answer("watch", decision=found.decision, facts=answers.facts(found.facts))
-    say(as_json, fields, answers.lines_of_look(found))
+    say(as_json, fields, answers.lines_of_look(found), lambda: _drawn(found))
     return ASKS.get(found.decision.action, 0)
 
 
@@ -158,10 +162,12 @@ def run(
     from lr_retune.plugins import load_plugins
     from lr_retune.retune import retune
 
-    with opened(config, tidy=True) as (loaded, stores), progress("run") as tell:
-        found = retune(loaded, stores, moment(loaded, as_of), plugins=load_plugins(loaded, tell), author=actor)
+    with opened(config, tidy=True) as (loaded, stores), progress("run", loaded) as tell:
+        plugins = load_plugins(loaded, tell)
+        found = retune(loaded, stores, moment(loaded, as_of), step=tell.step, plugins=plugins, author=actor)
     warn(found.notes)
-    say(as_json, answers.answer("run", **answers.report(loaded, found)), answers.lines_of_report(found))
+    fields = answers.answer("run", **answers.report(loaded, found))
+    say(as_json, fields, answers.lines_of_report(found), lambda: _drawn(found))
     if found.outcome == "held":
         return ASKS.get(found.decision.action, HeldError.exit_code)
     return STRICT.get(found.outcome, 0) if exit_code else 0
@@ -184,7 +190,7 @@ def search(
     from lr_retune.plugins import load_plugins
     from lr_retune.retune import search_only
 
-    with opened(config) as (loaded, stores), progress("search") as tell:
+    with opened(config) as (loaded, stores), progress("search", loaded) as tell:
         changed = loaded.model_copy(update={} if seed is None else {"seed": seed})
         if strategy == "all":
             rows = compare(changed, stores, moment(loaded, as_of), tell=tell)
@@ -364,8 +370,9 @@ def history(
         now = moment(loaded, None)
         found = past(stores, LAST_DAY, now)[-limit:]
         more = {"hindsight": told(loaded, stores, now)} if hindsight else {}
-    text = [*answers.lines_of_history(found), *(lines(more["hindsight"]) if hindsight else [])]
-    say(as_json, answers.answer("history", decisions=found, **more), text)
+    beside = lines(more["hindsight"]) if hindsight else []
+    text = [*answers.lines_of_history(found), *beside]
+    say(as_json, answers.answer("history", decisions=found, **more), text, lambda: _listed(found, beside))
 
 
 @app.command()
@@ -382,11 +389,30 @@ def explain(
     from lr_retune.stores.status import story
 
     found: Any = meaning(what)
-    lines = [f"{what}: {found}"]
+    lines, drawn = [f"{what}: {found}"], None
     if found is None:
         with opened(config) as (_, stores):
             found, lines = story(stores, what)
-    say(as_json, answer("explain", explanation=found), lines)
+            drawn = partial(_told, stores, found)
+    say(as_json, answer("explain", explanation=found), lines, drawn)
+
+
+def _listed(found: list[dict[str, Any]], beside: list[str]) -> RenderableType:
+    from lr_retune.terminal.decisions import history as listed
+
+    return listed(found, beside)
+
+
+def _told(stores: Stores, record: dict[str, Any]) -> RenderableType:
+    from lr_retune.terminal.decisions import explained
+
+    return explained(stores, record)
+
+
+def _drawn(found: Report) -> RenderableType:
+    from lr_retune.terminal.decisions import reported
+
+    return reported(found)
 
 
 @app.command()

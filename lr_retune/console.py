@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -23,8 +23,14 @@ from lr_retune.errors import ConfigError, DependencyError, RetuneError
 from lr_retune.masks import masking
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lr_retune.config import Config
+    from lr_retune.records import Trial
     from lr_retune.stores.promotion import Stores
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 INTERRUPTED, TERMINATED = 130, 143
 YEARS = range(1970, 2200)  # what the files and databases underneath can hold
@@ -246,27 +252,72 @@ def warn(notes: Sequence[str]) -> None:
         typer.echo(f"warning: {note}", err=True)
 
 
-def say(as_json: bool, fields: dict[str, Any], lines: Sequence[str]) -> None:
-    """One JSON object, or lines whose names cannot steer a terminal or a CI log."""
+def say(
+    as_json: bool, fields: dict[str, Any], lines: Sequence[str], drawn: Callable[[], RenderableType] | None = None
+) -> None:
+    """One JSON object, or lines whose names cannot steer a terminal or a CI log.
+
+    Parameters
+    ----------
+    drawn
+        The same for a terminal, where there is one and nobody asked for plain text.
+    """
     from lr_retune.answers import printable
 
     if as_json:
         typer.echo(json.dumps(fields, allow_nan=False))
         return
+    if drawn is not None and draws(sys.stdout):
+        from lr_retune.terminal.base import show
+
+        show(drawn())
+        return
     for line in lines:
         typer.echo(printable(line))
 
 
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with the current step on a terminal; silence elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _message: None
-        return
-    from rich.console import Console
+def draws(stream: Any) -> bool:
+    """Whether a stream is a terminal that takes more than plain text."""
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return bool(stream.isatty()) and not plain and "utf" in (getattr(stream, "encoding", None) or "").lower()
 
-    with Console(stderr=True).status(what) as status:
-        yield lambda message: status.update(f"{what}: {message}")
+
+class Watching(Protocol):
+    """Who is told how a command goes."""
+
+    def __call__(self, message: Trial | str, /) -> None:
+        """Of a trial that ended, or what else there is to say."""
+
+    def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a step of the main path."""
+
+
+class _Nobody:
+    def __call__(self, _message: Trial | str, /) -> None:
+        return
+
+    def step(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+
+@contextmanager
+def progress(what: str, config: Config | None = None) -> Iterator[Watching]:
+    """How a command goes, on a terminal; silence elsewhere.
+
+    Parameters
+    ----------
+    config
+        Of a search: it may say where that ends.
+    """
+    if not draws(sys.stderr):
+        yield _Nobody()
+        return
+    from lr_retune.terminal.live import goal, watching
+
+    with watching(what, goal(config)) as watcher:
+        if what == "search":  # a search is all that it does
+            watcher.search()
+        yield watcher
 
 
 def refuse_overwriting(path: Path, *, force: bool) -> None:

@@ -14,6 +14,8 @@ from lr_retune.errors import ConfigError, RetuneError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lr_retune.config import Config
     from lr_retune.stores.promotion import Stores
 
@@ -79,7 +81,7 @@ def doctor(config: ConfigPath = DEFAULT_CONFIG, as_of: AsOf = None, as_json: Jso
 
 def status(
     config: Annotated[
-        list[Path] | None, typer.Option("--config", "-c", help="A model's retune.toml; repeat it for more models.")
+        list[Path] | None, typer.Option("--config", "-c", help="A retune.toml, or a folder of some; may be repeated.")
     ] = None,
     as_of: AsOf = None,
     hindsight: Hindsight = False,
@@ -89,12 +91,50 @@ def status(
     from lr_retune import answers
     from lr_retune.doctor import gravest
 
-    paths = config or [DEFAULT_CONFIG]
+    paths = found_in(config or [DEFAULT_CONFIG])
     found = [_standing(path, as_of, alone=len(paths) == 1, hindsight=hindsight) for path in paths]
     models = [model for model, _ in found]
     lines = [line for model in models for line in (*answers.lines_of_status(model), *_told(model))]
-    say(as_json, answers.answer("status", models=models), lines)
+    beside = [line for model in models for line in _told(model)]
+    say(as_json, answers.answer("status", models=models), lines, lambda: _drawn(models, beside))
     return gravest({code for _, code in found})
+
+
+def _drawn(models: list[dict[str, Any]], beside: list[str]) -> RenderableType:
+    from lr_retune.terminal.models import status as drawn
+
+    return drawn(models, beside)
+
+
+def found_in(places: list[Path]) -> list[Path]:
+    """Configurations as they are named; of a folder those in it, and the retune.toml of each folder in it.
+
+    Raises
+    ------
+    ConfigError
+        If a folder holds none.
+    """
+    found: list[Path] = []
+    for place in places:
+        here = (
+            [*sorted(place.glob("*.toml")), *sorted(place.glob(f"*/{DEFAULT_CONFIG}"))] if place.is_dir() else [place]
+        )
+        of_ours = here if not place.is_dir() else [path for path in here if _is_ours(path)]
+        if not of_ours:
+            raise ConfigError(
+                f"{place} holds no retune.toml", why="folders in it were looked into, too", fix="name the files"
+            )
+        found += of_ours
+    return list(dict.fromkeys(found))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a TOML file is about a model: other tools keep theirs in the same folders."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return path.name == DEFAULT_CONFIG.name or "config_version" in file.read(10_000)
+    except OSError:
+        return True  # it is told that it cannot be read
 
 
 def _told(model: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from lr_retune import steps
 from lr_retune.config import Config
 from lr_retune.errors import ConfigError
 from lr_retune.plugins import CONSTANT, find, installed, load_plugins
-from lr_retune.records import Candidate, Cost, Decision, Family, TuneResult
+from lr_retune.records import Candidate, Cost, Decision, Family, Trial, TuneResult
 from lr_retune.retune import prepared
 from lr_retune.stores.promotion import Stores
 
@@ -28,7 +28,7 @@ class Row:
 
 
 def compare(
-    config: Config, stores: Stores, as_of: datetime, *, tell: Callable[[str], None] = lambda _message: None
+    config: Config, stores: Stores, as_of: datetime, *, tell: Callable[[Trial | str], None] = lambda _message: None
 ) -> list[Row]:
     """Search with each strategy on the same train and valid, and score what came out on the holdout.
 

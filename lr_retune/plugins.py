@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lr_retune.config import Config, Model
 from lr_retune.errors import ConfigError
-from lr_retune.records import Family, Feeds, Gate, Strategy
+from lr_retune.records import Family, Feeds, Gate, Strategy, Trial
 from lr_retune.schedules import parse
 
 # They try constant rates only; a plug-in's strategy is asked to say so itself.
@@ -28,7 +28,7 @@ class Plugins:
     family: Family
     strategy: Strategy
     gates: tuple[Gate, ...]
-    tell: Callable[[str], None] = lambda _message: None  # who watches a search is told of each trial
+    tell: Callable[[Trial | str], None] = lambda _message: None  # who watches a search is told of each trial
 
 
 def installed(group: Group) -> list[str]:
@@ -105,7 +105,7 @@ def load_feeds(config: Config) -> Feeds:
     )
 
 
-def load_plugins(config: Config, tell: Callable[[str], None] = lambda _message: None) -> Plugins:
+def load_plugins(config: Config, tell: Callable[[Trial | str], None] = lambda _message: None) -> Plugins:
     """All parts of one model's loop; a typo fails here, before any row is read."""
     family = load_family(config.model)
     if config.search.answer == "cheap_to_serve" and not family.steps_are_served:

@@ -902,7 +902,7 @@ class SearchOptions:
     patience: int
     seed: int
     loss: Callable[[np.ndarray], float]  # valid scores → the user's metric as a loss
-    progress: Callable[[str], None] = lambda _message: None
+    progress: Callable[[Trial | str], None] = lambda _told: None  # each trial that ended, and what else there is to say
     schedules: tuple[str, ...] = ("constant",)
     effort: Effort = "balanced"
     answer: Answer = "rate"

@@ -67,7 +67,7 @@ def fit(
     """
     handle, curve, trained = NO_FIT, np.empty(0), 0
     if (known := options.recall(number, learning_rate, schedule, role)) is not None:
-        options.progress(line(known))
+        options.progress(known)
         return known, fits.add(learning_rate, schedule) if known.state == "complete" else NO_FIT
     try:
         handle = fits.add(learning_rate, schedule)
@@ -86,7 +86,7 @@ def fit(
     found = tuple(float(value) for value in curve)
     trial = Trial(number, role, learning_rate, schedule, loss, steps, state, found, cost, note)
     options.remember(trial)
-    options.progress(line(trial))
+    options.progress(trial)
     return trial, handle
 
 
@@ -139,10 +139,3 @@ def far_above(loss: float, baseline: float) -> str:
 def starved(steps: int) -> str:
     """Why a fit that came to the cap has no loss."""
     return f"still improving after {steps} steps: raise max_steps"
-
-
-def line(trial: Trial) -> str:
-    """What is told of a trial while a search goes on."""
-    rate = f"rate {trial.learning_rate:g}" + (f" {trial.schedule}" if trial.schedule != "constant" else "")
-    loss = "no loss" if trial.loss is None else f"loss {trial.loss:.6g}"
-    return f"{rate}: {trial.state}, {loss} at {trial.steps} of {trial.cost.steps} steps"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lr_retune.records import Effort, Fits, Range, SearchOptions, Trial
 from lr_retune.schedules import Schedule, parse
-from lr_retune.search.early_stop import NO_FIT, far_above, line
+from lr_retune.search.early_stop import NO_FIT, far_above
 from lr_retune.search.grid import rates
 from lr_retune.search.runner import Runner, advance, begin, running, score
 
@@ -60,7 +60,7 @@ def race(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     _settle(fits, runners, options, [str(way) for way in ways])
     found = [(runner.trial(fits.train_rows), runner.handle) for runner in runners]
     for trial, _ in found:
-        options.progress(line(trial))
+        options.progress(trial)
     return found
 
 

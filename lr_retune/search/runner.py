@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lr_retune import schedules
 from lr_retune.errors import ConfigError, RetuneError
 from lr_retune.records import Cost, Fits, SearchOptions, Trial, TrialState
-from lr_retune.search.early_stop import NO_FIT, far_above, line, starved
+from lr_retune.search.early_stop import NO_FIT, far_above, starved
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ def found(fits: Fits, runner: Runner, options: SearchOptions) -> tuple[Trial, in
         runner.end("diverged", note)
     score(fits, runner, options)
     trial = runner.trial(fits.train_rows)
-    options.progress(line(trial))
+    options.progress(trial)
     return trial, runner.handle
 
 

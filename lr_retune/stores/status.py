@@ -16,6 +16,7 @@ from lr_retune.stores.promotion import Stores
 
 STALE_TICKS = 2  # nobody has looked for that long: a dead scheduler
 STALE_CODE = 1
+RECENT = 40  # ticks of which the loss is told
 SHORTEST = 4  # letters that may stand for a decision's id, as in git
 _END = datetime.max.replace(tzinfo=UTC)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -31,7 +32,7 @@ def standing(stores: Stores, config: Config, now: datetime, *, simulated: bool =
     limit = STALE_TICKS * config.schedule.tick
     found: dict[str, Any] = {"name": stores.name, "champion": None, "last_look": None, "stale": False}
     found |= {"stale_after": format_duration(limit), "paused": None, "alias_moved": None, "problems": []}
-    found |= {"approvals": [], "suggestions": [], "frozen": [], "undelivered": []}
+    found |= {"approvals": [], "suggestions": [], "frozen": [], "undelivered": [], "loss": None, "recent": []}
     if not stores.ledger.head(stores.name).head:
         return found, 0
     history = stores.history(_END)
@@ -61,6 +62,7 @@ def unknown(place: str, error: RetuneError) -> dict[str, Any]:
     """A model that cannot be read, in the same words."""
     found: dict[str, Any] = {"name": place, "champion": None, "last_look": None, "stale": False, "stale_after": None}
     found |= {"paused": None, "approvals": [], "suggestions": [], "frozen": [], "undelivered": []}
+    found |= {"loss": None, "recent": []}
     return found | {"alias_moved": None, "problems": [str(error)]}
 
 
@@ -108,7 +110,15 @@ def _last(stores: Stores, last: PastDecision | None) -> dict[str, Any]:
         "last_action": last.action,
         "last_outcome": last.outcome,
         "last_reasons": reasons,
+        **({} if entry is None else _measured(entry.record["facts"])),
     }
+
+
+def _measured(facts: dict[str, Any]) -> dict[str, Any]:
+    """The loss that was seen last against its promise, and of the newest ticks whose labels are complete."""
+    loss, ticks = facts["loss"], [tick["loss"] for tick in facts["ticks"] if tick["mature"]]
+    names = ("value", "promised", "alarm")
+    return {"loss": None if loss is None else {name: loss[name] for name in names}, "recent": ticks[-RECENT:]}
 
 
 def _problems(stores: Stores) -> tuple[str | None, list[str], int]:
