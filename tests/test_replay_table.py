@@ -89,6 +89,11 @@ def test_at_every_price_a_corner_of_the_hull_costs_least(made: list[tuple[int, i
         assert cost[name] == pytest.approx(min(cost.values()))
 
 
+def test_where_nothing_was_promoted_the_advice_says_so() -> None:
+    rows = (row("never", 1.0, 0), row("policy", 1.0, 2), row("always", 1.0, 9))
+    assert compared(config_of(), table_of(*rows)).advice.startswith("No policy changed the loss here")
+
+
 # ── hindsight ─────────────────────────────────────────────────────────────────────────────────────
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.integers(0, 3))
 def test_hindsight_is_the_least_of_all_schedules(seed: int, models: int, ticks: int, most: int) -> None:

@@ -22,7 +22,7 @@ def hindsight(world: World, walked: Sequence[Walk], table: Table) -> Table:
     found = best_schedules(*loss_matrix(world, walked), most)
     own = [_summed(world, each) for each in walked]
     least = [found[min(row.retrains, len(found) - 1)] for row in table.policies]
-    above = [(mine / best - 1) * 100 if best > 0 else 0.0 for mine, best in zip(own, least, strict=True)]
+    above = [max(0.0, (mine / best - 1) * 100) if best > 0 else 0.0 for mine, best in zip(own, least, strict=True)]
     rows = [replace(row, oracle_pct=each) for row, each in zip(table.policies, above, strict=True)]
     return replace(table, policies=tuple(rows), oracle=Oracle(tuple(range(len(found))), tuple(found)))
 

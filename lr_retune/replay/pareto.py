@@ -76,6 +76,8 @@ def _prices(rows: Sequence[Row], scale: float) -> dict[str, tuple[float, float |
 # ── advice ────────────────────────────────────────────────────────────────────────────────────────
 def advice(config: Config, table: Table) -> str:
     """One line: what to run here, and what a new learning rate brings."""
+    if len({row.loss for row in table.policies}) == 1:
+        return "No policy changed the loss here: the first model served all along, or as well as any."
     return f"{_what(config, table)} {_search(table)}".strip()
 
 
@@ -99,7 +101,8 @@ def _covers(best: Best, price: float) -> bool:
 
 
 def _told(row: Row) -> str:
-    return f"{row.excess_pct:+.1f} % of loss, {row.retrains} retrains"
+    times = f"{row.retrains} retrain{'' if row.retrains == 1 else 's'}"
+    return f"{row.excess_pct:+.1f} % of loss, {times}"
 
 
 def _range(best: Best) -> str:
@@ -117,6 +120,6 @@ def _search(table: Table) -> str:
     old, new = named["always"], named["always+grid"]
     gain = (1 - new.loss / old.loss) * 100 if old.loss > 0 else 0.0
     times = new.cost.row_steps / old.cost.row_steps if old.cost.row_steps else 0.0
-    what = f"Searching the rate at every run changed the loss of refits at the old rate by {-gain:+.1f} %"
+    what = f"Searching the rate at every run changed the loss of refits at the old rate by {0.0 - gain:+.1f} %"
     said = f"{what} for {times:.0f} times the work"
     return f"{said}: not worth it here." if gain < NEXT_TO_NOTHING else f"{said}."
