@@ -256,7 +256,9 @@ def rollback(
 
 def _moved(command: str, config: Config, stores: Stores, before: Any, after: Any, as_json: bool) -> None:
     from lr_retune import answers
+    from lr_retune.review import retold
 
+    warn(retold(config, stores))
     fields = answers.answer(
         command,
         champion=answers.champion(config, after),

@@ -54,6 +54,7 @@ def _answer(
     command: str, decision: str, config: Path, actor: str, reason: str, as_of: str | None, *, as_json: bool
 ) -> None:
     from lr_retune.records import iso
+    from lr_retune.review import retold
     from lr_retune.stores import approvals
     from lr_retune.stores.status import full_id
 
@@ -61,7 +62,7 @@ def _answer(
     with opened(config, tidy=True) as (loaded, stores):
         before, id = stores.champion(LAST_DAY), full_id(stores, decision)
         done = give(stores, id, actor=actor or console.user(), reason=reason, now=moment(loaded, as_of))
-        warn(done.notes)
+        warn([*done.notes, *retold(loaded, stores, id)])
         said: dict[str, Any] = {"decision": id, "answer": done.said.answer, "by": done.said.by}
         said |= {"reason": done.said.why, "as_of": iso(done.said.as_of), "repeated": done.repeated}
         once = f"{done.said.answer} by {done.said.by}{', as it was before' if done.repeated else ''}"

@@ -96,7 +96,7 @@ def retune(
     plugins = plugins or load_plugins(config)
     seen = watch(config, stores, as_of, step=step, policy=policy, plugins=plugins)
     if seen.decision.action == "rollback":
-        return step(roll_back, config, stores, seen)
+        return paged(config, stores, step, step(roll_back, config, stores, seen))
     if seen.decision.action not in TRAINING_ACTIONS:
         return seen  # kept, or held for a person
     answers = ANSWERS & {reason.code for reason in seen.decision.reasons}
@@ -135,7 +135,7 @@ def bootstrap(config: Config, stores: Stores, as_of: datetime, *, plugins: Plugi
     """
     stores.refuse_second_bootstrap()
     born = stores.bootstrap(*first_model(config, stores, as_of, plugins=plugins))
-    shown(config, stores, born.decision, as_of)
+    shown(config, stores, born.decision)
     return born
 
 

@@ -14,6 +14,7 @@ from lr_retune.report.blocks import Case, trials
 from lr_retune.report.range_plot import range_plot
 from lr_retune.search.range_test import swept
 from lr_retune.stores.bundle import unpack_golden
+from lr_retune.stores.later import later, touched
 from lr_retune.stores.pages import keep, outcome_of
 from lr_retune.stores.promotion import Stores
 
@@ -36,19 +37,32 @@ def page(config: Config, stores: Stores, decision: str) -> tuple[bytes, datetime
     return decision_page(case), datetime.fromisoformat(case.as_of)
 
 
-def shown(config: Config, stores: Stores, decision: str, as_of: datetime) -> list[str]:
-    """Make a decision's page and put it beside the ledger and into the registry; what could not be done."""
+def shown(config: Config, stores: Stores, decision: str) -> list[str]:
+    """Make a decision's page, and that of the one whose champion it replaced; what could not be done.
+
+    Pages lie beside the ledger and in the registry.
+    """
     if not stores.shows:
         return []
+    return [note for id in touched(stores, decision) for note in _kept(config, stores, id)]
+
+
+def retold(config: Config, stores: Stores, decision: str = "") -> list[str]:
+    """The same after a person's word on a decision; by default on the one that last changed the champion."""
+    return shown(config, stores, decision or stores.moves[-1].id)
+
+
+def _kept(config: Config, stores: Stores, decision: str) -> list[str]:
     try:
-        return keep(config, stores, decision, as_of, page(config, stores, decision)[0])
+        made, as_of = page(config, stores, decision)
+        return keep(config, stores, decision, as_of, made)
     except (ConfigError, OSError) as error:  # a page is no reason to fail: `lr-retune report` makes it again
         return [f"decision {decision[:12]} has no page: {error}"]
 
 
 def paged(config: Config, stores: Stores, step: Callable[..., list[str]], found: Report) -> Report:
     """A run's report after its page was shown."""
-    notes = step(shown, config, stores, found.decision.id, found.facts.as_of)
+    notes = step(shown, config, stores, found.decision.id)
     return replace(found, notes=(*found.notes, *notes))
 
 
@@ -76,6 +90,7 @@ def case_of(config: Config, stores: Stores, decision: str) -> Case:
         chain=tuple(_link(e) for e in (entry, settled, move) if e is not None),
         sweeps=_sweeps(settled),
         golden=_golden(config, stores, settled),
+        later=later(stores, decision),
     )
 
 

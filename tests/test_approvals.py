@@ -325,7 +325,19 @@ def test_approve_on_the_command_line_has_its_exit_codes(cli: Cli, place: Path) -
         "decision": id, "answer": "approved", "by": "bob", "reason": "good", "as_of": day(107).isoformat(),
         "repeated": False,
     }  # fmt: skip
+    (page,) = (place / "lr_retune_pages" / "demo").glob(f"*-{id[:16]}.html")
+    assert "Version 2 replaces version 1." in page.read_text()
+    assert "Since then: approved on 2024-04-17 by bob: good." in page.read_text()
     assert cli("approve", id, "--actor", "eve", "--reason", "me too").code == 0
     assert cli("reject", id, "--actor", "eve", "--reason", "no", *at).code == 5
     assert cli("gate", "--version", 2, *at).code == 0
     assert "by bob: good; champion is then version 2" in cli("explain", id).out
+
+
+def test_the_page_of_a_rejected_challenger_says_who_turned_it_down(cli: Cli, place: Path) -> None:
+    at = ("--as-of", day(107).isoformat())
+    id = cli("status", *at, "--json").json["models"][0]["approvals"][0]["decision"]
+    assert cli("reject", id, "--actor", "bob", "--reason", "not today", *at).code == 0
+    (page,) = (place / "lr_retune_pages" / "demo").glob(f"*-{id[:16]}.html")
+    assert "The challenger passed, and a person turned it down." in page.read_text()
+    assert "Since then: rejected on 2024-04-17 by bob: not today." in page.read_text()

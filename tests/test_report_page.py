@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,26 @@ def test_a_run_leaves_its_page_and_the_command_makes_it_again(lived: Path, home:
     assert (home / "again.html").read_bytes() == page.read_bytes()
     assert Path(cli("report", "--json").json["path"]) == page
     assert cli("report", "--decision", "nobody").code == 2
+
+
+def test_a_rollback_has_a_page_and_the_undone_decisions_page_says_so(home: Path, cli: Any) -> None:
+    folder = home / "lr_retune_pages" / "demo"
+    (before,) = folder.glob("*04-16*")  # the promotion's
+    why = "<b>complaints"
+    assert cli("rollback", "--actor", "ops", "--reason", why, "--as-of", day(107).isoformat()).code == 0
+    seen = Read(before.read_bytes())
+    assert f"Since then: rolled back to version 1 on 2024-04-17 by ops: {why}." in unescape(before.read_text())
+    assert [cell for cell, _ in seen.row("later", "rolled back")] == [
+        "rolled back to version 1",
+        "2024-04-17",
+        "ops",
+        why,
+    ]
+    assert not [command for command in seen.island["commands"] if command.startswith("lr-retune rollback")]
+    (made,) = folder.glob("*04-17*")
+    assert "is champion again, instead of version 2" in made.read_text()
+    assert cli("report", "--decision", seen.island["decision"]["id"], "--out", home / "again.html").code == 0
+    assert (home / "again.html").read_bytes() == before.read_bytes()
 
 
 def test_a_page_that_cannot_be_written_stops_no_run(home: Path, cli: Any) -> None:

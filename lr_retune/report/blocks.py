@@ -110,6 +110,7 @@ class Case:
     chain: tuple[Mapping[str, Any], ...] = ()  # ledger entries behind the page: kind, row, digest
     sweeps: str = ""  # picture of a range test
     golden: Mapping[str, Any] | None = None  # raw rows, only where they were asked for
+    later: Sequence[Mapping[str, Any]] = ()  # what became of it: what, as_of, who, why, version
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -120,6 +121,11 @@ class Case:
     def judgement(self) -> Mapping[str, Any]:
         """Verdicts, losses, attribution; empty where nobody was judged."""
         return {} if self.settled is None else self.settled["judgement"]
+
+    @property
+    def ended(self) -> Mapping[str, Any] | None:
+        """How the reign of the champion that it made ended; None: it lasts, or there was none."""
+        return next((each for each in self.later if each["what"] in ("rolled back", "replaced")), None)
 
     @property
     def verdicts(self) -> Sequence[Mapping[str, Any]]:

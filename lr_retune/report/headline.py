@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lr_retune.report.blocks import TONES, Case, Tone, between, day, finite, percent, several, short
 from lr_retune.report.questions.gate import gain
+from lr_retune.report.questions.undo import became, by
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ def _sentence(case: Case) -> str:
         "awaiting_approval": f"{_capital(old)} stays for now. The challenger passed and waits for a person.",
         "held": f"{_capital(old)} stays. {_held(case)}",
     }
+    if case.outcome == "rejected" and any(each["what"] == "rejected" for each in case.later):
+        return f"{_capital(old)} stays. The challenger passed, and a person turned it down."
     if case.outcome == "promoted" and case.before is None:
         return f"{_capital(new)} is the first champion."
     return said.get(case.outcome, f"{_capital(old)} stays. Nothing has been settled yet.")
@@ -51,7 +54,8 @@ def _lead(case: Case) -> str:
         told.append(f"What decided: {lost['gate'].replace('_', ' ')}, {lost['reason']}.")
     elif case.settled is not None and case.before is not None:
         told.append(f"What decided: all {several(len(case.verdicts), 'gate')} passed.")
-    return " ".join(told)
+    since = [f"{became(each)} on {day(each['as_of'])}{by(each)}" for each in case.later]
+    return " ".join([*told, *([f"Since then: {'; '.join(since)}."] if since else [])])
 
 
 def _held(case: Case) -> str:

@@ -34,6 +34,7 @@ def island(case: Case) -> dict[str, Any]:
         "seed": settled.get("seed"),
         "environment": settled.get("environment"),
         "ledger": [dict(entry) for entry in case.chain],
+        "later": [dict(each) for each in case.later],
         "commands": [command for command, _ in commands(case)],
     }
 

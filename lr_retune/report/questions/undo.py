@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lr_retune.report.blocks import Block, Case, Cell, Commands, Section, cells, day, table
 
@@ -14,6 +15,9 @@ def section(case: Case) -> Section:
 
 
 def _answer(case: Case) -> str:
+    if case.ended is not None:
+        what = "It is undone" if case.ended["what"] == "rolled back" else "There is a newer champion"
+        return f"{what}: version {case.ended['version']} is champion since {day(case.ended['as_of'])}."
     if case.outcome == "promoted" and case.before is None:
         return "It is the first champion: there is nothing to go back to."
     if case.outcome in ("promoted", "rolled_back"):
@@ -21,6 +25,17 @@ def _answer(case: Case) -> str:
     if case.outcome == "awaiting_approval":
         return "Nothing has changed yet: approve it or reject it."
     return "Production was not changed, so there is nothing to undo."
+
+
+def became(each: Mapping[str, Any]) -> str:
+    """``rolled back to version 1``, ``replaced by version 3``, ``approved``."""
+    joint = {"rolled back": " to", "replaced": " by"}.get(each["what"])
+    return f"{each['what']}{joint} version {each['version']}" if joint else str(each["what"])
+
+
+def by(each: Mapping[str, Any]) -> str:
+    """Who did it and why, where anybody said so."""
+    return (f" by {each['who']}" if each["who"] else "") + (f": {each['why']}" if each["why"] else "")
 
 
 def commands(case: Case) -> tuple[tuple[str, str], ...]:
@@ -37,7 +52,7 @@ def urgent(case: Case) -> tuple[tuple[str, str], ...]:
 
 def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
     back = None if case.before is None else case.before.get("version")
-    if case.outcome in ("promoted", "rolled_back") and back is not None:
+    if case.outcome in ("promoted", "rolled_back") and back is not None and case.ended is None:
         undone = f'lr-retune rollback --to {shlex.quote(str(back))} --reason "…"'
         yield undone, f"undo: version {back} is champion again, after its files and golden predictions were verified"
     if case.outcome == "awaiting_approval":
@@ -61,6 +76,9 @@ def _again(case: Case) -> Iterator[tuple[str, str]]:
 
 def _blocks(case: Case) -> Iterator[Block]:
     yield Commands(commands(case))
+    if case.later:
+        told = [(became(each), day(each["as_of"]), each["who"] or "–", each["why"] or "–") for each in case.later]
+        yield table("What became of it", ("what", "as of", "by", "why"), told, id="later")
     rows = [cells("decision", Cell(case.decision["id"], code=True)), cells("as of", case.as_of)]
     settled = case.settled or {}
     digests = {
