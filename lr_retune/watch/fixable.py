@@ -173,8 +173,8 @@ def lost(facts: Facts, history: History, config: Config) -> float:
 def proven(facts: Facts, history: History, config: Config) -> bool:
     """Whether probes prove that a fresh model is better by an amount that counts: the newest one, and several together.
 
-    ``[policy] proof`` falls to `SURE` as the loss rises to its alarm, and to `AGREES` where a challenger was promoted
-    lately: a world that was seen to move moves again.
+    ``[policy] proof`` falls to `SURE` as the loss rises to its alarm, and to `AGREES` where a change was answered
+    lately: a world that was seen to move moves again. Nothing is proved before probes have told their luck.
     """
     if facts.probe is None or facts.loss is None or facts.probe.gain < config.policy.gain * abs(facts.loss.promised):
         return False
@@ -184,11 +184,14 @@ def proven(facts: Facts, history: History, config: Config) -> bool:
     wanted = proof - (proof - min(proof, SURE)) * risen_by
     if _restless(facts, history, config):
         wanted = min(proof, AGREES)
-    return not proof or sureness(_apart(_since_settled(facts, history), config), _luck(history, config)) >= wanted
+    luck = _luck(history, config)
+    apart = _apart(_since_settled(facts, history), config)
+    return not proof or (luck is not None and sureness(apart, luck) >= wanted)
 
 
 def _restless(facts: Facts, history: History, config: Config) -> bool:
-    return any(d.outcome == "promoted" and _ticks(facts.as_of, d.as_of, config) <= RESTLESS for d in history.decisions)
+    moved = (d for d in history.decisions if d.outcome == "promoted" and (CHANGES | ANSWERS) & set(d.codes))
+    return any(_ticks(facts.as_of, d.as_of, config) <= RESTLESS for d in moved)
 
 
 def sureness(apart: Sequence[Probe], luck: float = 0.0) -> float:
@@ -239,17 +242,19 @@ def with_luck(facts: Facts, history: History, config: Config) -> Facts:
     if facts.probe is None:
         return facts
     luck = _luck(history, config)
-    return facts if luck <= facts.probe.error else replace(facts, probe=replace(facts.probe, error=luck))
+    return (
+        facts if luck is None or luck <= facts.probe.error else replace(facts, probe=replace(facts.probe, error=luck))
+    )
 
 
-def _luck(history: History, config: Config) -> float:
-    """Standard deviation of a probe's gain by successive differences, as robust as there are enough of them."""
+def _luck(history: History, config: Config) -> float | None:
+    """Standard deviation of a probe's gain by successive differences; None before there are enough of them."""
     steps: list[float] = []
     for champion in dict.fromkeys(d.champion for d in history.decisions if d.probe):
         probes = [d.probe for d in history.about(champion) if d.probe and d.probe.as_of == d.as_of]
         steps += np.diff([probe.gain for probe in _apart(probes, config)]).tolist()
     if len(steps) < MEASURED:
-        return 0.0
+        return None
     return 1.4826 * float(np.median(np.abs(steps))) / math.sqrt(2)
 
 
