@@ -221,7 +221,7 @@ SUSPECT = Suspicion((Signal("estimated_loss", 0.2, (-0.05, 0.05), 0.1, 3, raised
         (facts(probe=probe(0.0, 0.1)), settled(31), {}, "refit", ("age", "unproven")),  # too weak to settle anything
         (facts(0.2, alarm=True, probe=probe(0.01, 0.1)), RECENT, {}, "keep", ("unproven",)),
         (facts(probe=probe(0.09)), probed_before(*[0.3] * 8), {}, "keep", ("as_promised",)),  # less than gain
-        (facts(probe=probe(0.5)), probed_before(*[-0.3, -0.3, 0.3, 0.3] * 2), {}, "keep", ("as_promised",)),  # twins' luck
+        (facts(probe=probe(0.5)), probed_before(*[-0.3, -0.3, 0.3, 0.3] * 2), {}, "keep", ("as_promised",)),  # luck
         (facts(), settled(31), {"policy": {"probe": False}}, "refit", ("age",)),
         (facts(probe=probe(0.1)), probed_before(*[0.1] * 8), {}, "refit", ("regret", "fixable")),
         (facts(probe=probe(0.1)), probed_before(0.1, 0.1, 0.1), {}, "keep", ("as_promised",)),  # their luck is unknown
