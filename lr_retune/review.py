@@ -90,6 +90,7 @@ def case_of(config: Config, stores: Stores, decision: str) -> Case:
         chain=tuple(_link(e) for e in (entry, settled, move) if e is not None),
         sweeps=_sweeps(settled),
         golden=_golden(config, stores, settled),
+        searched=_searched(stores, first.as_of),
         later=later(stores, decision),
     )
 
@@ -126,6 +127,12 @@ def _told(stores: Stores, move: Any) -> dict[str, Any]:
     found = stores.numbered(move)
     names = ("model", "family", "learning_rate", "schedule", "steps", "promised", "epoch", "version", "decision")
     return {name: plain(getattr(found, name)) for name in names}
+
+
+def _searched(stores: Stores, as_of: datetime) -> Mapping[str, Any] | None:
+    found = [s for s in stores.settlements if s.searched is not None and s.as_of < as_of]
+    last = max(found, key=lambda s: s.as_of, default=None)
+    return None if last is None else {"decision": last.decision, "as_of": plain(last.as_of)}
 
 
 def _sweeps(settled: Entry | None) -> str:

@@ -110,6 +110,18 @@ def test_every_decision_answers_the_eight_questions(cases: dict[str, Case]) -> N
         assert "None" not in re.sub(r"<script.*</script>", "", page.decode(), flags=re.S), name
 
 
+def test_a_refits_page_calls_its_one_fit_the_challenger_and_shows_the_way_to_the_last_search(
+    cases: dict[str, Case],
+) -> None:
+    page = decision_page(cases["promoted"])
+    seen = Read(page)
+    assert seen.tables["trials"][1][1][0] == "old rate: challenger"
+    born = cases["born"].decision["id"][:16]
+    assert f"lr-retune report --decision {born}" in page.decode()
+    words = {row[0][0] for row in seen.tables["words"][1:]}
+    assert {"tick", "CUSUM", "margin, floor"} <= words  # whoever reads their first page finds the words on it
+
+
 def test_every_arm_has_its_interval_and_a_lead_is_told_stretch_by_stretch(cases: dict[str, Case]) -> None:
     seen = Read(decision_page(cases["promoted"]))
     told = seen.island["judgement"]

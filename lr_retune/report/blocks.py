@@ -110,6 +110,7 @@ class Case:
     chain: tuple[Mapping[str, Any], ...] = ()  # ledger entries behind the page: kind, row, digest
     sweeps: str = ""  # picture of a range test
     golden: Mapping[str, Any] | None = None  # raw rows, only where they were asked for
+    searched: Mapping[str, Any] | None = None  # the last search of the rate before it: decision, as_of
     later: Sequence[Mapping[str, Any]] = ()  # what became of it: what, as_of, who, why, version
 
     @property

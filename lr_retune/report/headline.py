@@ -77,7 +77,8 @@ def _figures(case: Case) -> list[tuple[str, str, str]]:
         told = f"champion {short(losses.get('champion'))}" if case.before else "its promise"
         figures.append((f"{case.metric} on the holdout", short(losses["challenger"]), told))
     if case.before is not None and finite(gain(case, "challenger")):
-        figures.append(("gain", percent(gain(case, "challenger")), between(found.get("low"), found.get("high"))))
+        ends = between(found.get("low"), found.get("high"))
+        figures.append(("gain", percent(gain(case, "challenger")), f"{case.interval} {ends}" if ends else ""))
     loss = (case.facts or {}).get("loss") or {}
     if case.settled is None and finite(loss.get("value")):
         figures.append(("loss in production", short(loss["value"]), f"promised {short(loss.get('promised'))}"))

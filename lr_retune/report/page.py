@@ -19,12 +19,13 @@ from markupsafe import Markup
 
 from lr_retune.records import plain
 from lr_retune.report import timeline
-from lr_retune.report.blocks import Block, Case, Commands, Figure, Note, Section, Table, day, table
+from lr_retune.report.blocks import Block, Case, Figure, Section, Table, day, table
 from lr_retune.report.headline import headline
 from lr_retune.report.island import island
 from lr_retune.report.questions import answered
 from lr_retune.report.svg import BLUE, GREEN, INK, ORANGE, RED
 from lr_retune.report.timeline import Life
+from lr_retune.report.vocabulary import vocabulary
 
 _PLACE = Path(__file__).with_name("templates")
 _THEMED = {INK: "ink", BLUE: "blue", ORANGE: "orange", RED: "red", GREEN: "green"}  # colours of pictures → of the page
@@ -75,7 +76,7 @@ def rendered(template: str, *, island: Mapping[str, Any], **context: Any) -> byt
             style=Markup(style),
             policy=policy(style),
             island=data_island(island),
-            kinds={Table: "table", Figure: "figure", Note: "note", Commands: "commands"},
+            words=vocabulary(),
             **context,
         )
     )

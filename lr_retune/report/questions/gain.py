@@ -42,7 +42,10 @@ def _blocks(case: Case) -> Iterator[Block]:
     spread = {**((case.judgement.get("origin") or {}).get("effects") or {}), "total": case.paired}
     rows = [(PARTS.get(name, name.replace("_", " ")), found[name], spread.get(name) or {}) for name in names]
     gains = [Gain(told, value, ends.get("low"), ends.get("high")) for told, value, ends in rows]
-    caption = "Parts of the gain, each a share of the champion's loss on the holdout."
+    caption = (
+        "Parts of the gain, each a share of the champion's loss on the holdout. Whiskers of the parts count the luck "
+    )
+    caption += "of ticks and of seeds; those of all of it are the judge's own."
     yield Figure(forest_plot("Where the gain came from", gains), caption)
     told = [(text, share(v), between(e.get("low"), e.get("high")) or "–", _finding(e)) for text, v, e in rows]
     yield table("Parts of the gain", ("part", "gain", case.interval, "beyond chance"), told, id="attribution")

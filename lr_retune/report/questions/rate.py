@@ -8,9 +8,11 @@ from typing import Any
 from lr_retune.report.blocks import (
     Block,
     Case,
+    Commands,
     Figure,
     Note,
     Section,
+    day,
     finite,
     number,
     percent,
@@ -54,6 +56,9 @@ def _blocks(case: Case) -> Iterator[Block]:
     chosen, told = (result["challenger"] or {}).get("learning_rate"), result.get("estimate")
     if not any(t.role == "candidate" for t in fitted) and not case.sweeps:
         yield Note("A refit tries no other rates; the last search of the rate tells how the loss depends on it.")
+        if case.searched is not None:
+            command = f"lr-retune report --decision {case.searched['decision'][:16]}"
+            yield Commands(((command, f"the page of the last search, of {day(case.searched['as_of'])}"),))
         return
     picture = rate_plot(fitted, chosen, (case.before or {}).get("learning_rate"), told)
     yield Figure(picture, _caption(told))
@@ -79,9 +84,9 @@ def _caption(told: Mapping[str, Any] | None) -> str:
 
 def _told(told: Mapping[str, Any], fitted: list[Any]) -> Iterator[Block]:
     best = min((t.loss for t in fitted if t.role == "candidate" and finite(t.loss)), default=None)
-    rows: list[tuple[Any, ...]] = [(number(rate), number(loss)) for rate, loss in levels(told, best)]
-    yield table("The smooth curve", ("learning rate", "loss"), rows, folded=True)
-    rows = [
+    smooth = {short(rate): (number(rate), number(loss)) for rate, loss in levels(told, best)}
+    yield table("The smooth curve", ("learning rate", "loss"), smooth.values(), folded=True)
+    rows: list[tuple[Any, ...]] = [
         ("spread of a trial around the curve", unsigned(told["noise"])),
         ("lowest rate as good as the best", number(told["low"])),
         ("highest rate as good as the best", number(told["high"])),

@@ -31,6 +31,8 @@ IDLE = {
     "rollback": "Nothing new was trained: a former champion was put back.",
 }
 
+ROLES = {"candidate": "candidate", "control": "old rate", "fixed": "default rate"}
+
 
 def section(case: Case) -> Section:
     """What was fitted on which rows."""
@@ -61,6 +63,7 @@ def _blocks(case: Case) -> Iterator[Block]:
     rows = [
         (name, day(plan[name]["start"]), day(plan[name]["end"]), amount(plan["rows"].get(name)), use)
         for name, use in (("train", "fitted on"), ("valid", "the rate was chosen on"), ("holdout", "judged on, once"))
+        if plan[name]["start"] != plan[name]["end"]  # where nothing is chosen, nothing is held back for it
     ]
     yield table("Windows", ("span", "from", "until", "labelled rows", "use"), rows)
     fitted = [t for t in trials(result) if not t.schedule.startswith(("range(", "average("))]
@@ -71,13 +74,14 @@ def _blocks(case: Case) -> Iterator[Block]:
 
 
 def _table(result: Mapping[str, Any]) -> Table:
-    won = (result["challenger"] or {}).get("learning_rate")
+    won, refit = (result["challenger"] or {}).get("learning_rate"), result["strategy"] == "refit"
+    shaped = any(t["schedule"] != "constant" for t in result["trials"])
     rows = [
         cells(
             t["number"],
-            _role(t, won),
+            _role(t, won, refit=refit),
             number(t["learning_rate"]),
-            t["schedule"],
+            *([t["schedule"]] if shaped else []),
             amount(t["steps"]),
             number((t.get("cost") or {}).get("steps"), 9),
             number(t["loss"]),
@@ -86,20 +90,14 @@ def _table(result: Mapping[str, Any]) -> Table:
         )
         for t in result["trials"]
     ]
-    head = (
-        "no.",
-        "role",
-        "learning rate",
-        "schedule",
-        result["step_unit"],
-        "trained",
-        "loss on valid",
-        "ended",
-        "note",
-    )
+    schedule = ("schedule",) if shaped else ()
+    head = ("no.", "role", "learning rate", *schedule, result["step_unit"], "trained", "loss on valid", "ended", "note")
     return table("Trials", head, rows, id="trials", folded=len(rows) > 12)
 
 
-def _role(trial: Mapping[str, Any], won: float | None) -> Cell:
+def _role(trial: Mapping[str, Any], won: float | None, *, refit: bool) -> Cell:
+    role = ROLES.get(trial["role"], trial["role"])
+    if refit and trial["role"] == "control":
+        return Cell(f"{role}: challenger", tone="good")
     chosen = trial["role"] == "candidate" and trial["learning_rate"] == won
-    return Cell(f"{trial['role']}, chosen", tone="good") if chosen else Cell(trial["role"])
+    return Cell(f"{role}, chosen", tone="good") if chosen else Cell(role)

@@ -55,6 +55,9 @@ def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
     if case.outcome in ("promoted", "rolled_back") and back is not None and case.ended is None:
         undone = f'lr-retune rollback --to {shlex.quote(str(back))} --reason "…"'
         yield undone, f"undo: version {back} is champion again, after its files and golden predictions were verified"
+    if case.ended is not None and case.ended["what"] == "replaced" and case.after.get("version"):
+        again = shlex.quote(str(case.after["version"]))
+        yield f'lr-retune rollback --to {again} --reason "…"', f"go back to version {again}, which this decision made"
     if case.outcome == "awaiting_approval":
         yield f'lr-retune approve {id} --reason "…"', "promote the challenger"
         yield f'lr-retune reject {id} --reason "…"', "keep the champion"

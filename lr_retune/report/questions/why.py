@@ -60,7 +60,7 @@ def _loss(facts: Mapping[str, Any]) -> Iterator[Block]:
         return
     promised = loss.get("promised")
     mature = sum(t.mature for t in seen)
-    told = f"The champion's loss in the {several(len(seen), 'tick')} since it was judged"
+    told = f"The champion's loss in the {several(len(seen), 'tick')} that are watched"
     told += f"; {len(seen) - mature} hollow, whose labels are not complete" if mature < len(seen) else ""
     yield Figure(series_plot(seen, promised), f"{told}.")
     rows: list[tuple[Any, ...]] = [
