@@ -33,7 +33,8 @@ LOOKS = {  # ticks between two runs
     "noaa_weather": 39,
     "vic_elec": 14,
 }
-EVERY = 4  # runs between two searches by grid10
+EVERY = 10  # runs between two searches by grid10
+GRID = f"grid10/{EVERY}"
 SEARCH = {"learning_rate": {"low": 0.1, "high": 0.4}, "points": 10, "patience": 30}
 SPANS = {"short": 0.5, "long": 2.0}
 
@@ -57,7 +58,7 @@ class Line:
 def arms_of(config: Config, look: int) -> list[Arm]:
     """Everybody who walks; what the bars are about comes first."""
     ticks = partial(timer, ticks=look * EVERY, action="search")
-    grid = Arm("grid10/4", ticks, strategy="grid", looks=False)
+    grid = Arm(GRID, ticks, strategy="grid", looks=False)
     cheap = overridden("cheap", {"policy": {"profile": "cheap_retrain"}}, config)
     timers = [arm(f"timer:{look * n}") for n in (2, 4, 8)]
     others = [*timers, *map(arm, ("always-ungated", "fixed-05", "metric-5pct", "evidently-default"))]

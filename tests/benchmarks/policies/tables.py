@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 
 from tests.benchmarks.policies import measure
-from tests.benchmarks.policies.measure import Line
+from tests.benchmarks.policies.measure import GRID, Line
 
 OURS = ("policy", "none", "short", "short-none", "long", "long-none")
 HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}"
@@ -86,7 +86,7 @@ def _of_ticks(line: Line, name: str) -> float:
 
 def _share(line: Line, each: Sequence[Line]) -> float | None:
     """Work as a share of a grid at every run."""
-    grid = _of(each, "grid10/4")
+    grid = _of(each, GRID)
     if grid is None or not grid.retrains:
         return None
     return 100 * line.row_steps / (grid.row_steps / grid.retrains * grid.runs)
