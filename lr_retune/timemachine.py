@@ -1,4 +1,4 @@
-"""The command that shows what policies would have done: replay."""
+"""The commands that go back in time: what policies would have done, and whether the ledger comes out again."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lr_retune import console
-from lr_retune.console import moment, progress, say
+from lr_retune.console import moment, opened, progress, say
+from lr_retune.errors import IntegrityError
 from lr_retune.words import DEFAULT_CONFIG, ConfigPath, Json
 
 if TYPE_CHECKING:
     from lr_retune.replay import Table
 
+Cached = Annotated[
+    Path | None, typer.Option(help="Where answers are kept, so that a stopped replay goes on where it was.")
+]
 USUAL = "never,always,always+grid,fixed-05,policy"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command()(replay)
+    """Add the commands to an app."""
+    for command in (replay, relive):
+        app.command()(command)
 
 
 def replay(
@@ -41,9 +46,7 @@ def replay(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write table and picture to a page; the picture alone for .svg.")
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where answers are kept, so that a stopped replay goes on where it was.")
-    ] = None,
+    cache: Cached = None,
     jobs: Annotated[int, typer.Option(min=1, help="Policies walked at a time, each in a process.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -62,6 +65,19 @@ def replay(
     if html is not None:
         _draw(found, html, f"{loaded.name}: policies from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
     say(as_json, answers.answer("replay", **told.fields(found)), told.lines(found))
+
+
+def relive(config: ConfigPath = DEFAULT_CONFIG, cache: Cached = None, as_json: Json = False) -> int:
+    """Every run of the ledger once more, in memory: its decisions and verdicts against those that were filed."""
+    from lr_retune import answers
+    from lr_retune.replay import told
+    from lr_retune.replay.cache import folder_of
+    from lr_retune.replay.lived import relived
+
+    with opened(config) as (loaded, stores), progress("relive") as tell:
+        found = relived(loaded, stores.ledger, cache=folder_of(loaded, cache), progress=tell)
+    say(as_json, answers.answer("relive", **told.lived(found)), told.lines_of_lived(found))
+    return IntegrityError.exit_code if found.different else 0
 
 
 def _draw(found: Table, file: Path, title: str) -> None:

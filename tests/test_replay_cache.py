@@ -14,9 +14,12 @@ import pytest
 
 from lr_retune import steps
 from lr_retune.config import Config, Policy, load_config
+from lr_retune.errors import ConfigError
 from lr_retune.records import Facts, Judgement, Plan, Report, TuneResult, canonical, content_digest
 from lr_retune.replay import Walk, replay, walk
+from lr_retune.replay.arms import overridden
 from lr_retune.replay.keys import OBSERVED
+from lr_retune.replay.lived import Lived, relived
 from lr_retune.replay.side import Pace
 from lr_retune.replay.thaw import frozen, thawed
 from lr_retune.retune import bootstrap, retune
@@ -57,6 +60,17 @@ def test_a_replay_files_byte_for_byte_what_the_live_run_filed(made: tuple[Config
     assert "promoted" in {r.outcome for r in live}
     assert [r.decision for r in live] == [r.decision for r in walked[0].reports if isinstance(r, Report)]
     assert tuple(content_digest(e.record) for e in stores.ledger.entries(config.name)) == walked[0].filed
+    assert relived(config, stores.ledger) == Lived(len(walked[0].filed), len(walked[0].filed), ())
+    eager = overridden("eager", {"policy": {"cooldown": 4}}, config).config
+    assert eager is not None
+    found = relived(eager, stores.ledger)
+    assert 0 < found.equal < found.entries
+    assert (found.different[0][0], found.different[0][2]) == ("settlement", TIMES[0])  # it names the configuration
+
+
+def test_a_ledger_without_a_run_cannot_be_lived_through(made: tuple[Config, Path, list[Walk]]) -> None:
+    with pytest.raises(ConfigError, match="cannot be lived through once more"):
+        relived(made[0], Stores.in_memory(made[0]).ledger)
 
 
 def test_records_come_back_from_json_as_they_were(made: tuple[Config, Path, list[Walk]]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from lr_retune.answers import table
+from lr_retune.records import iso
+from lr_retune.replay.lived import Lived
 from lr_retune.replay.table import Row, Table
 
 
@@ -45,3 +47,19 @@ def _range(row: Row) -> str:
 
 def _counted(actions: Mapping[str, int]) -> str:
     return " ".join(f"{action} {count}" for action, count in actions.items())
+
+
+def lived(found: Lived) -> dict[str, Any]:
+    """How much of a ledger came out again."""
+    different = [{"kind": kind, "key": key, "as_of": iso(time)} for kind, key, time in found.different]
+    return {"ok": not different, "entries": found.entries, "equal": found.equal, "different": different}
+
+
+def lines_of_lived(found: Lived) -> list[str]:
+    """The count, and the first that differ: what follows one may differ for its sake alone."""
+    said = [f"{found.equal} of {found.entries} entries that runs filed come out again, byte for byte"]
+    if not found.different:
+        return said
+    why = "rows, configuration, libraries or code are not what they were, or a person took part"
+    first = [f"  {kind} {key[:12]} of {iso(time)} differs" for kind, key, time in found.different[:5]]
+    return [*said, *first, f"  {why}"]
