@@ -72,15 +72,15 @@ def init(
     """Write a commented retune.toml for a data file."""
     from lr_retune.answers import answer
     from lr_retune.config import load_config
-    from lr_retune.scaffold import scaffold
+    from lr_retune.scaffold import first_replay, scaffold
 
     console.refuse_overwriting(output, force=force)
     root = output.resolve().parent
     text = scaffold(source, label, time, task, name, folder=root, labels=labels, id=id)
     console.write(output, text)
-    load_config(output, environ={})
-    where = console.at(output, DEFAULT_CONFIG)
+    where, tried = console.at(output, DEFAULT_CONFIG), first_replay(source, time, load_config(output, environ={}))
     lines = [f"wrote {output}", f"next: lr-retune check{where}, then lr-retune bootstrap{where}"]
+    lines += [] if tried is None else [f"or see first what it would have done: {tried}{where}"]
     say(as_json, answer("init", path=str(output)), lines)
 
 

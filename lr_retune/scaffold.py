@@ -9,13 +9,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lr_retune.config import Gates, format_duration, parse_config, toml
+from lr_retune.config import Config, Gates, format_duration, parse_config, toml
 from lr_retune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FIRST_ROWS = 50_000  # enough to tell a row number or an identifier from a feature
 MIN_TICK_ROWS = 5  # median rows of a tick; fewer make its loss mere noise
 TICKS = [timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=28)]
+RUNS = 14  # of a first replay: told within minutes
 RARE = 0.1  # share of positives below which ranking them is the question
 LABEL_TIMES = ("label_ts", "label_time", "label_at", "label_date", "labelled_at", "labeled_at", "known_at")
 MAX_WAIT = timedelta(days=365)
@@ -90,6 +91,22 @@ def scaffold(
     text = "\n".join(_lines(title, sight, places)) + "\n"
     parse_config(tomllib.loads(text), root=root, origin="the new file")
     return text
+
+
+def first_replay(file: Path, time: str, config: Config) -> str | None:
+    """The words that replay the newer part of a file in about `RUNS` run times; None where it is too short for that.
+
+    The first model needs train, valid and holdout before it, and gets two fifths of the file where it is longer.
+    """
+    times = _times(_read(file, [time]), time)
+    tick, window = config.schedule.tick, config.window
+    first, last = (datetime.fromtimestamp(int(times[end]) / 1e6, UTC) for end in (0, -1))
+    needed = (window.min_ticks + config.ticks(window.valid) + config.ticks(window.holdout) + 2) * tick
+    start = max(first + 0.4 * (last - first), first + needed)
+    ticks = (last - start) // tick
+    if ticks < RUNS:
+        return None
+    return f"lr-retune replay --from {start:%Y-%m-%d} --to {last:%Y-%m-%d} --every {max(1, ticks // RUNS)}"
 
 
 # ── look ──────────────────────────────────────────────────────────────────────────────────────────

@@ -165,7 +165,7 @@ def _besides(found: Pair) -> list[str]:
 
 def _answer(config: Config, found: Versus) -> list[str]:
     if found.leaks:
-        return ["", *[_leak(each) for each in found.leaks], f"No model is named: {SEEN}. {_clean(found)}"]
+        return ["", *[_leak(each) for each in found.leaks], f"None is named best: {SEEN}. {_clean(found)}"]
     told = (
         f"{found.better} is better than every other."
         if found.better
@@ -175,7 +175,7 @@ def _answer(config: Config, found: Versus) -> list[str]:
         "",
         told,
         f"If all were alike, this would name a better one at most {100 * config.gates.alpha:g} times in 100. "
-        f"It speaks of {_speaks(found)}, on blocks like these.",
+        f"It speaks of {_speaks(found)}, and for blocks of time like these.",
         "Whoever picks a model by this has looked at these rows: `lr-retune run` judges a promotion on later ones.",
     ]
 
@@ -202,4 +202,4 @@ def _leak(found: Standing) -> str:
 
 def _clean(found: Versus) -> str:
     ends = [each.contender.learned.end for each in found.standings if each.contender.learned is not None]
-    return f"No row after {iso(max(ends))} was learned from by a model that tells." if ends else ""
+    return f"Rows from {max(ends):%Y-%m-%d %H:%M} on are new to all that tell: compare --from then." if ends else ""

@@ -14,7 +14,7 @@ from lr_retune.contenders import Contender, fitted, known
 from lr_retune.data.feed import Feed
 from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError, DataError
-from lr_retune.judge.blocks import Pair, best_of, level, pairs_of
+from lr_retune.judge.blocks import Pair, best_of, disowned, level, pairs_of
 from lr_retune.metrics import loss_for
 from lr_retune.plugins import Plugins
 from lr_retune.records import Rows, Span, iso, micros
@@ -171,7 +171,7 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
         )
         for each in contenders
     )
-    clean = all(each.seen == 0 for each in standings)
+    pairs = disowned(pairs, [each.contender.name for each in standings if each.seen != 0])
     return Versus(
         metric=config.metric.name,
         span=span,
@@ -181,7 +181,7 @@ def versus(config: Config, plugins: Plugins, contenders: Sequence[Contender], sp
         level=level(config, len(pairs)),
         standings=standings,
         pairs=pairs,
-        better=best_of(pairs) if clean else None,
+        better=best_of(pairs),
         seeds=1 + len(contenders[0].twins),
         seed_matters=contenders[0].seed_matters,
     )

@@ -16,11 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lr_retune.config import Config, parse_config
+from lr_retune.config import Config, load_config, parse_config
+from lr_retune.data.spans import plan_spans
 from lr_retune.errors import ConfigError, DataError
-from lr_retune.scaffold import scaffold
+from lr_retune.replay import instants
+from lr_retune.scaffold import first_replay, scaffold
 from tests.conftest import Answer
 from tests.test_three_feeds import apart
+from tests.worlds import day, world
 
 REPO = Path(__file__).resolve().parents[1]
 DATA = REPO.parent / "shared" / "data"
@@ -211,3 +214,22 @@ def test_labels_in_a_second_file_are_joined_by_what_both_files_share(
     refused = cli("init", *words, "--label", "y", "--id", "nothing", "--force")
     assert refused.code == 2
     assert "no column 'nothing'" in refused.err
+
+
+def test_the_first_replay_of_a_file_is_told_with_its_dates_and_is_one(tmp_path: Path) -> None:
+    path = world(tmp_path, days=160)
+    config = load_config(path, environ={})
+    words = first_replay(tmp_path / "rows.parquet", "ts", config)
+    assert words is not None
+    start, end, every = (words.split()[n] for n in (3, 5, 7))
+    times = instants(config, datetime.fromisoformat(f"{start}T00:00+00:00"), day(159), int(every))
+    assert 14 <= len(times) <= 28
+    assert plan_spans(config, times[0], day(0))  # the first model has its history
+    assert end == f"{day(159):%Y-%m-%d}"
+    assert first_replay(tmp_path / "rows.parquet", "ts", narrowed(config)) is None
+
+
+def narrowed(config: Config) -> Config:
+    """The same with a window that leaves no run times."""
+    window = config.window.model_copy(update={"holdout": timedelta(days=120)})
+    return config.model_copy(update={"window": window})

@@ -7,7 +7,7 @@ together, in both directions, name a better model by chance at most as often as 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
@@ -115,6 +115,17 @@ def pairs_of(
         more = twins.get(a, ()), twins.get(b, ())
         found.append(_over_seeds(pair, met, more, asked, loss) if all(more) else pair)
     return tuple(found)
+
+
+def disowned(pairs: tuple[Pair, ...], seen: Collection[str]) -> tuple[Pair, ...]:
+    """Pairs without a finding where one of the two has learned from the rows."""
+    why = "it has learned from rows of this stretch, or nobody told from which"
+    return tuple(
+        replace(pair, better=None, code="LRR252", reason=f"{name}: {why}")
+        if (name := next((n for n in (pair.first, pair.second) if n in seen), None))
+        else pair
+        for pair in pairs
+    )
 
 
 def best_of(pairs: tuple[Pair, ...]) -> str | None:
