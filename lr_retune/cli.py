@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lr_retune import __version__, ab, ci, console, daily, evidence, notices, paper, people, policyadvice, timemachine
+from lr_retune import (
+    __version__,
+    ab,
+    ci,
+    console,
+    daily,
+    evidence,
+    notices,
+    paper,
+    people,
+    policyadvice,
+    timemachine,
+    vouching,
+)
 from lr_retune.console import moment, opened, progress, say, warn
 from lr_retune.errors import ConfigError, DataError, HeldError
 from lr_retune.words import DEFAULT_CONFIG, LAST_DAY, Actor, AsOf, ConfigPath, Hindsight, Json, Why, strategies
@@ -348,6 +361,7 @@ def audit_verify(
 ci.register(app)
 daily.register(app)
 ab.register(app)
+vouching.register(app)
 evidence.register(app)
 people.register(app)
 notices.register(app)

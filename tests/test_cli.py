@@ -29,7 +29,7 @@ COMMANDS = [
     "init", "check", "bootstrap", "watch", "run", "search", "replay", "promote", "rollback", "reconcile", "gate",
     "status", "history", "explain", "config show", "config schema", "audit verify", "demo demand", "demo fraud",
     "doctor", "pause", "resume", "prune", "deploy", "contract diff", "contract accept", "rejudge",
-    "approve", "reject", "lift", "selfcheck", "report", "relive",
+    "approve", "reject", "lift", "selfcheck", "report", "relive", "golden",
 ]  # fmt: skip
 BORN, RETUNED = day(100), day(106)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +20,7 @@ from lr_retune.records import Report, Span
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.baselines import always
+from tests.conftest import Answer
 from tests.worlds import ROWS_A_DAY, day, rows, world, write
 
 VOUCHED = slice(70 * ROWS_A_DAY, 115 * ROWS_A_DAY, 6)  # 450 rows of days 70 to 115
@@ -74,3 +77,38 @@ def test_golden_rows_are_found_in_the_feed_by_time_and_features(tmp_path: Path) 
     assert not len(read_audited(feed, contract, Span(day(80), day(110)))[0])
     pq.write_table(table.drop_columns(["ts"]), tmp_path / "golden.parquet")
     assert not len(read_audited(feed, contract, Span(day(80), day(110)))[0])
+
+
+@pytest.mark.parametrize("name", ["golden.parquet", "golden.csv"])
+def test_rows_that_were_drawn_for_a_person_are_found_again_once_they_have_labels(
+    tmp_path: Path, name: str, cli: Callable[..., Answer]
+) -> None:
+    path = world(tmp_path, task="binary", metric="log_loss")
+    assert cli("bootstrap", "-c", path, "--as-of", "2024-03-16").code == 0
+    asked = ("golden", "-c", path, "--as-of", "2024-05-01", "--rows", "300", "--out", tmp_path / name)
+    found = cli(*asked, "--json")
+    assert (found.code, found.json["rows"]) == (0, 300)
+    assert cli(*asked).code == 2  # a file that somebody may have worked on is never written over
+    frame = pd.read_parquet(tmp_path / name) if name.endswith("parquet") else pd.read_csv(tmp_path / name)
+    assert frame["y"].isna().all()
+    truth = {round(a, 9): y for a, y in zip(rows()["a"], rows(task="binary")["y"], strict=True)}
+    frame["y"] = [truth[round(a, 9)] for a in frame["a"]]  # pandas reads a CSV's last digit as it likes
+    frame.to_parquet(tmp_path / name) if name.endswith("parquet") else frame.to_csv(tmp_path / name, index=False)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("[gates]", f'[gates]\ngolden = "{name}"'), encoding="utf-8"
+    )
+    config = load_config(path, environ={})
+    champion = Stores.open(config).champion(day(121))
+    feed = Feed(config, load_feeds(config), day(121))
+    again, vouched = read_audited(feed, champion.contract, Span(day(60), day(121)))
+    assert len(again) == 300
+    assert (again.y == vouched).all()
+
+
+def test_before_labels_have_come_there_is_nothing_to_draw(tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    path = world(tmp_path, task="binary", metric="log_loss")
+    assert cli("bootstrap", "-c", path, "--as-of", "2024-03-16").code == 0
+    found = cli("golden", "-c", path, "--as-of", "2024-03-16", "--out", tmp_path / "golden.csv")
+    assert found.code == 3
+    assert "no rows since the champion was judged" in found.err
+    assert cli("golden", "-c", path, "--out", tmp_path / "golden.xlsx").code == 2

@@ -76,8 +76,10 @@ def _times(table: Any, name: str, timezone: str) -> np.ndarray:
 
 
 def _single(x: np.ndarray, time: np.ndarray) -> dict[bytes, int]:
-    """Position of each row by its content, for rows that stand there once."""
-    keys = [bytes(key) for key in np.column_stack([np.nan_to_num(x, nan=np.inf) + 0.0, time.astype(np.float64)])]
+    """Position of each row by its content, for rows that stand there once; a copy may have lost a last digit."""
+    with np.errstate(over="ignore"):
+        coarse = np.nan_to_num(x.astype(np.float32), nan=np.inf) + np.float32(0)
+    keys = [features.tobytes() + at.tobytes() for features, at in zip(coarse, time, strict=True)]
     counts = Counter(keys)
     return {key: i for i, key in enumerate(keys) if counts[key] == 1}
 
