@@ -228,7 +228,7 @@ def hostile(cases: dict[str, Case]) -> Case:
     for verdict in settled["judgement"]["verdicts"]:
         verdict["reason"] = HOSTILE
     slices = {"gate": "slices", "code": "LRR310", "status": "PASS", "reason": HOSTILE, "effect": None}
-    evidence = {f"country={HOSTILE}": "HARM -3.1 %", "country=DE": "OK +1.0 %"}
+    evidence = {f"country={HOSTILE}": "HARM -3.1 %", "country=DE": "OK +1.0 % [-0.2, +2.2]"}
     settled["judgement"]["verdicts"].append({**slices, "low": None, "high": None, "evidence": evidence})
     settled["result"]["trials"][0]["note"] = HOSTILE
     settled["result"]["reason"] = HOSTILE
@@ -243,6 +243,7 @@ def test_hostile_names_become_neither_markup_nor_escapes(hostile: Case) -> None:
     page = decision_page(hostile)
     seen = Read(page)
     assert b"\x1b" not in page
+    assert [cell for cell, _ in seen.row("slices", "country=DE")][2:] == ["+1.0 %", "−0.2 % to +2.2 %"]
     assert [tag for tag, _ in seen.tags].count("script") == 1
     assert not {"img", "iframe", "object", "form"} & {tag for tag, _ in seen.tags}
     assert not [name for _, named in seen.tags for name in named if name.startswith("on")]

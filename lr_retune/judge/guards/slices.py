@@ -28,13 +28,18 @@ def slices(scores: HoldoutScores, _result: TuneResult, config: Config) -> Verdic
         return verdict("slices", unseen)
     if not config.gates.slices:
         return verdict("slices", not_asked("[gates] slices names no column"))
-    states = slice_states(scores, config)
-    shown = {name: _shown(state, gain) for name, (state, gain) in states.items()}
-    return verdict("slices", _answer(states, config), shown)
+    found = _found(scores, config)
+    shown = {name: _shown(state, seen) for name, (state, seen) in found.items()}
+    return verdict("slices", _answer(_states(found), config), shown)
 
 
-def _shown(state: State, gain: float) -> str:
-    return state if math.isnan(gain) else f"{state} {100 * gain:+.1f} %"
+def _shown(state: State, seen: Comparison | None) -> str:
+    """``OK +1.0 % [-0.2, +2.2]``: state, gain and its interval, as far as they are known."""
+    if seen is None or math.isnan(seen.effect):
+        return state
+    known = math.isfinite(seen.low) and math.isfinite(seen.high)
+    ends = f" [{100 * seen.low:+.1f}, {100 * seen.high:+.1f}]" if known else ""
+    return f"{state} {100 * seen.effect:+.1f} %{ends}"
 
 
 def _answer(states: Mapping[str, tuple[State, float]], config: Config) -> Answer:
@@ -61,14 +66,22 @@ def _some(names: list[str], most: int = 5) -> str:
 
 def slice_states(scores: HoldoutScores, config: Config) -> dict[str, tuple[State, float]]:
     """Slice (``column=level``) → state and relative gain; a slice that is too thin has no gain (NaN)."""
+    return _states(_found(scores, config))
+
+
+def _states(found: Mapping[str, tuple[State, Comparison | None]]) -> dict[str, tuple[State, float]]:
+    return {name: (state, math.nan if seen is None else seen.effect) for name, (state, seen) in found.items()}
+
+
+def _found(scores: HoldoutScores, config: Config) -> dict[str, tuple[State, Comparison | None]]:
     loss, named = loss_for(config.metric), dict(rows_of(scores))
     enough = {name: rows for name, rows in named.items() if filled(scores, rows, config)}
     harmed = harmed_of(scores, list(enough.values()), loss)
-    found: dict[str, tuple[State, float]] = dict.fromkeys(named, ("UNKNOWN", math.nan))
+    found: dict[str, tuple[State, Comparison | None]] = dict.fromkeys(named, ("UNKNOWN", None))
     for (name, rows), harm in zip(enough.items(), harmed, strict=True):
         seen = _compared(scores, rows, loss, config.gates.alpha)
         safe = seen.low > SAFE or bool((scores.champion[rows] == scores.challenger[rows]).all())
-        found[name] = ("HARM" if harm else "OK" if safe else "UNKNOWN"), seen.effect
+        found[name] = ("HARM" if harm else "OK" if safe else "UNKNOWN"), seen
     return found
 
 

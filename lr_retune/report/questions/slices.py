@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from lr_retune.report.blocks import TONES, Block, Case, Cell, Figure, Note, Section, several, share, table
+from lr_retune.report.blocks import TONES, Block, Case, Cell, Figure, Note, Section, between, several, share, table
 from lr_retune.report.forest import Gain, forest_plot
 
-_SHOWN = re.compile(r"(HARM|OK|UNKNOWN)(?: ([+-]?\d+(?:\.\d+)?) %)?")  # how the gate writes a slice's state
+_FIGURE = r"([+-]?\d+(?:\.\d+)?)"
+_SHOWN = re.compile(  # how the gate writes a slice's state, with or without gain and interval
+    rf"(HARM|OK|UNKNOWN)(?: {_FIGURE} %(?: \[{_FIGURE}, {_FIGURE}\])?)?"
+)
 _DRAWN = 24  # a longer picture is a table
 
 
@@ -35,22 +39,40 @@ def _blocks(case: Case) -> Iterator[Block]:
     found = slice_gains(_verdict(case).get("evidence") or {})
     if not found:
         return
-    ordered = sorted(found, key=lambda s: (s[1] != "HARM", s[2] is None, s[2] or 0.0, s[0]))
-    gains = [Gain(name, value, tone=TONES[state]) for name, state, value in ordered[:_DRAWN] if value is not None]
+    ordered = sorted(found, key=lambda s: (s.state != "HARM", s.gain is None, s.gain or 0.0, s.name))
+    gains = [Gain(s.name, s.gain, s.low, s.high, TONES[s.state]) for s in ordered[:_DRAWN] if s.gain is not None]
     if gains:
-        yield Figure(forest_plot("Gain over the champion by slice", gains), "Gain over the champion by slice.")
-    rows = [(name, Cell(state, tone=TONES[state]), share(value)) for name, state, value in ordered]
-    yield table("Slices, those with harm first", ("slice", "state", "gain"), rows, id="slices")
-    thin = sum(state == "UNKNOWN" for _, state, _ in found)
+        told = f"Gain over the champion by slice; whiskers: {case.interval}, each slice by itself."
+        yield Figure(forest_plot("Gain over the champion by slice", gains), told)
+    rows = [(s.name, Cell(s.state, tone=TONES[s.state]), share(s.gain), between(s.low, s.high) or "–") for s in ordered]
+    yield table("Slices, those with harm first", ("slice", "state", "gain", case.interval), rows, id="slices")
+    thin = sum(s.state == "UNKNOWN" for s in found)
     if thin:
         yield Note(f"{several(thin, 'slice')} too thin to be told; harm there may be missed.", "warn")
 
 
-def slice_gains(evidence: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
-    """(slice, state, gain) of what the gate wrote; what reads otherwise is left out.
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One slice as the gate wrote it; what is not known is None."""
 
-    >>> slice_gains({"country=FR": "HARM -3.1 %", "country=DE": "UNKNOWN", "note": "else"})
-    [('country=FR', 'HARM', -0.031), ('country=DE', 'UNKNOWN', None)]
+    name: str
+    state: str
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def slice_gains(evidence: Mapping[str, Any]) -> list[Slice]:
+    """What the gate wrote, older records included; what reads otherwise is left out.
+
+    >>> for found in slice_gains({"country=FR": "HARM -3.1 % [-5.2, -1.0]", "country=DE": "UNKNOWN", "note": "else"}):
+    ...     print(found)
+    Slice(name='country=FR', state='HARM', gain=-0.031, low=-0.052, high=-0.01)
+    Slice(name='country=DE', state='UNKNOWN', gain=None, low=None, high=None)
     """
     read = [(name, _SHOWN.fullmatch(str(text))) for name, text in evidence.items()]
-    return [(name, m[1], round(float(m[2]) / 100, 6) if m[2] else None) for name, m in read if m]
+    return [Slice(name, m[1], *(_share(m[i]) for i in (2, 3, 4))) for name, m in read if m]
+
+
+def _share(percent: str | None) -> float | None:
+    return None if percent is None else round(float(percent) / 100, 6)
