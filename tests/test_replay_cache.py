@@ -153,6 +153,22 @@ def test_rows_that_changed_since_are_not_answered_from_the_cache(
         assert now.filed != then.filed
 
 
+def test_rows_after_the_stretch_change_nothing_and_cost_nothing(made: tuple[Config, Path, list[Walk]]) -> None:
+    config, cache, first = made
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.json")}
+    columns = rows(delay=3, changed=105)
+    late = np.array([t >= TIMES[-1] for t in columns["ts"]])
+    write(config.root, columns | {"b": np.where(late, -1e3, columns["b"]), "y": np.where(late, 1e3, columns["y"])})
+    try:
+        again = walk(config, TIMES, ARMS, cache=cache)
+    finally:
+        write(config.root, columns)
+    assert late.any()
+    assert filed(again) == filed(first)
+    assert all(np.array_equal(a.score, b.score) for a, b in zip(again, first, strict=True))
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.json")} == before
+
+
 def test_policies_side_by_side_give_the_table_of_one_after_the_other(
     tmp_path: Path, made: tuple[Config, Path, list[Walk]]
 ) -> None:
