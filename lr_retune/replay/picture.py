@@ -81,11 +81,10 @@ def _names(x: Axis, y: Axis, rows: Sequence[Row]) -> list[str]:
         while any(abs(place - other) < _ROOM and abs(left - seen) < 110 for seen, other in taken):
             place += _ROOM
         taken.append((left, place))
-        parts.append(
-            svg.text(
-                left + (-8 if ends else 8), place, row.name, anchor="end" if ends else "start", color=color, size=11
-            )
-        )
+        at, anchor = (left - 8, "end") if ends else (left + 8, "start")
+        if place > top + 4:  # a thin line leads from the dot to its name
+            parts.append(f'<g opacity="0.5">{svg.line(left, top, at, place - 4)}</g>')
+        parts.append(svg.text(at, place, row.name, anchor=anchor, color=color, size=11))
     return parts
 
 
