@@ -229,7 +229,8 @@ def hostile(cases: dict[str, Case]) -> Case:
         verdict["reason"] = HOSTILE
     slices = {"gate": "slices", "code": "LRR310", "status": "PASS", "reason": HOSTILE, "effect": None}
     evidence = {f"country={HOSTILE}": "HARM -3.1 %", "country=DE": "OK +1.0 % [-0.2, +2.2]"}
-    settled["judgement"]["verdicts"].append({**slices, "low": None, "high": None, "evidence": evidence})
+    others = [v for v in settled["judgement"]["verdicts"] if v["gate"] != "slices"]
+    settled["judgement"]["verdicts"] = [*others, {**slices, "low": None, "high": None, "evidence": evidence}]
     settled["result"]["trials"][0]["note"] = HOSTILE
     settled["result"]["reason"] = HOSTILE
     facts["drift"] = [{**d, "column": HOSTILE} for d in facts["drift"]]
