@@ -532,7 +532,7 @@ def test_a_bug_is_told_as_a_bug(cli: Cli, home: Path, monkeypatch: pytest.Monkey
 def test_a_full_disk_is_no_bug(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import lr_retune.retune
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "/data/x")
 
     monkeypatch.setattr(lr_retune.retune, "watch", full)
@@ -546,7 +546,7 @@ def test_a_full_disk_is_no_bug(cli: Cli, home: Path, monkeypatch: pytest.MonkeyP
 SLEEP = """
 import sys, time
 import lr_retune.retune
-def sleep(*_):
+def sleep(*_, **__):
     print("ready", flush=True)
     time.sleep(60)
 lr_retune.retune.watch = sleep
