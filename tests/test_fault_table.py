@@ -21,14 +21,13 @@ FACTS = {f"F{n}" for n in range(1, 21)}  # seen by running the libraries; a test
 UNTESTED = {
     "A5": "no memory limit is kept: only named columns of the spans are read, and drift on [watch] sample rows",
     "A7": "no limit is read from a file's metadata before its rows: feeds are the user's own, not an upload",
-    "C5": "open: no anchor champion and no cumulative drift budget yet; a golden set is the anchor",
     "C6": "open: influence is not capped by source or entity; a documented limit",
     "C8": "open: no comparison with the same season; the holdout's last weeks decide",
     "F-8": "there is no notifier yet",
     "G10": "there is no webhook and no URL of a report that is fetched",
     "G12": "deploy/constraints.txt pins versions; hashes, SBOM and audits belong to a release",
 }
-CEILING = 8  # lower it with every line that goes; it never rises
+CEILING = 7  # lower it with every line that goes; it never rises
 
 
 def is_fault(call: ast.expr) -> bool:

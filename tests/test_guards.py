@@ -279,6 +279,20 @@ def test_a_label_audit_of_few_rows_says_nothing_and_harm_on_golden_rows_comes_fi
     assert answer(golden, worse, settings)[:2] == ("LRR351", "FAIL")
 
 
+@pytest.mark.fault("C5")
+def test_poison_that_comes_in_drops_is_found_by_the_golden_rows_of_all_rounds_together() -> None:
+    settings = binary(golden="golden.parquet")
+    rounds = [audited(200, flipped=round_ % 2, seed=round_) for round_ in range(20)]  # .5 % of every other round
+    assert {answer(golden, each, settings)[1] for each in rounds} == {"PASS"}
+    audits = [each.audit for each in rounds if each.audit is not None]
+    vouched, found = (np.concatenate([getattr(a, name) for a in audits]) for name in ("vouched", "found"))
+    shop = np.concatenate([np.argmax(a.members, axis=0) for a in audits]).astype(float)
+    together = replace(rounds[0], audit=audit_of(shop[:, None], [SHOPS], vouched, found))
+    code, _, reason = answer(golden, together, settings)
+    assert code == "LRR356"
+    assert "shop=s3" in reason
+
+
 @given(st.integers(100, 4000), st.sampled_from([0.0, 0.001, 0.01]))
 def test_what_an_audit_says_it_sees_it_sees_nine_times_in_ten(rows: int, noise: float) -> None:
     share = found_from(rows, noise)
