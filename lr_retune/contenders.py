@@ -199,7 +199,7 @@ def _complete(arm: Arm) -> Arm:
     raise DataError(
         f"rate {arm.trial.learning_rate:g} gives no model: {arm.trial.state}, {arm.trial.note}",
         why="only a fit that ended well is compared",
-        fix="leave it out, or mend [search] max_steps and [window]",
+        fix="leave it out, raise [search] max_steps where it is starved, or mend [window]",
     )
 
 

@@ -10,6 +10,8 @@ from lr_retune.judge.blocks import Gap, Pair
 from lr_retune.records import iso, plain
 from lr_retune.versus import SEEN, Standing, Versus
 
+MUCH = 0.67  # of the other's work or less: told where no loss tells two models apart
+
 
 # ── for scripts ───────────────────────────────────────────────────────────────────────────────────
 def fields(config: Config, found: Versus) -> dict[str, Any]:
@@ -174,20 +176,36 @@ def _answer(config: Config, found: Versus) -> list[str]:
     return [
         "",
         told,
+        *_cheaper(found),
         f"If all were alike, this would name a better one at most {100 * config.gates.alpha:g} times in 100. "
         f"It speaks of {_speaks(found)}, and for blocks of time like these.",
         "Whoever picks a model by this has looked at these rows: `lr-retune run` judges a promotion on later ones.",
     ]
 
 
+def _cheaper(found: Versus) -> list[str]:
+    """Where two are not told apart, what the one that serves with much less work may lose."""
+    known = {each.contender.name: each for each in found.standings}
+    said = []
+    for pair in found.pairs:
+        a, b = known[pair.first], known[pair.second]
+        if pair.code != "LRR251" or not a.work or not b.work or not MUCH * max(a.work, b.work) > min(a.work, b.work):
+            continue
+        less, more = (a, b) if a.work < b.work else (b, a)
+        worst = pair.gap.high if less is a else None if pair.gap.low is None else -pair.gap.low
+        if worst is not None and less.work and more.work and more.loss > 0:
+            most = f"at most {100 * max(worst, 0.0) / more.loss:.2g} % of loss, by the interval"
+            share = f"{100 * less.work / more.work:.0f} % of the work of {more.contender.name}"
+            said.append(f"{less.contender.name} answers with {share}, and costs {most}.")
+    return said
+
+
 def _speaks(found: Versus) -> str:
     """Of what a finding is: a claim about rates needs several fits where a seed moves them."""
     if found.seeds > 1:
-        return (
-            f"rates, by {found.seeds} fits of each: what a seed does is part of the error, slices are of the first fits"
-        )
+        return f"rates ({found.seeds} fits of each: what a seed does is part of the error; slices are of the first)"
     if found.seed_matters is False:
-        return "rates: another seed makes no other model"
+        return "rates (another seed makes no other model)"
     return "these very models"
 
 

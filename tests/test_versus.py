@@ -15,6 +15,7 @@ from lr_retune.config import Config, Metric, parse_config
 from lr_retune.judge.blocks import best_of, by_block, level, pairs_of
 from lr_retune.metrics import loss_for
 from lr_retune.records import HoldoutScores
+from tests.benchmarks.judge import versus as benchmark
 from tests.conftest import Answer
 from tests.worlds import day, world
 
@@ -162,6 +163,10 @@ def test_two_fits_of_a_rate_claim_nothing_and_three_do() -> None:
     assert three.seed_sd is not None
 
 
+def test_the_benchmark_of_comparisons_runs() -> None:
+    assert len(benchmark.table(True).splitlines()) == 1 + len(benchmark.MODELS)
+
+
 # ── the command ───────────────────────────────────────────────────────────────────────────────────
 def test_two_versions_meet_on_rows_that_neither_has_learned_from(cli: Cli, home: Path) -> None:
     found = cli("compare", "--models", "1,champion", "--as-of", day(158).isoformat(), "--json")
@@ -234,6 +239,22 @@ def test_rates_are_fitted_as_of_the_first_row_and_need_no_champion(cli: Cli, fre
     assert "another seed makes no other model" in words.out
 
 
+def test_what_serves_with_less_work_is_told_where_no_loss_tells(cli: Cli, fresh: Path) -> None:
+    asked = (
+        "compare",
+        "--learning-rates",
+        "0.05,0.15",
+        "--from",
+        day(100).isoformat(),
+        "--as-of",
+        day(159).isoformat(),
+    )
+    found = cli(*asked)
+    assert found.code == 10
+    assert "0.12 answers with" in found.out
+    assert "% of the work of 0.05, and costs at most" in found.out
+
+
 def test_a_rate_without_a_model_is_told_with_its_reason(cli: Cli, tmp_path: Path) -> None:
     path = world(tmp_path, more="")
     path.write_text(path.read_text().replace("max_steps = 400", "max_steps = 40"))
@@ -269,4 +290,4 @@ def test_where_a_seed_matters_each_rate_is_fitted_by_three(cli: Cli, fresh: Path
     assert (one["seeds"], one["seed_matters"], one["pairs"][0]["seed_sd"]) == (1, None, None)
     assert three["pairs"][0]["seed_sd"] > 0
     assert three["arms"][0]["fit"]["fits"] == 3 * one["arms"][0]["fit"]["fits"]
-    assert "by 3 fits of each" in cli(*asked).out
+    assert "rates (3 fits of each" in cli(*asked).out
