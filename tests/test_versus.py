@@ -243,7 +243,7 @@ def test_what_serves_with_less_work_is_told_where_no_loss_tells(cli: Cli, fresh:
     asked = (
         "compare",
         "--learning-rates",
-        "0.05,0.15",
+        "0.05,0.12",
         "--from",
         day(100).isoformat(),
         "--as-of",
