@@ -17,6 +17,7 @@ from lr_retune.metrics import loss_for
 from lr_retune.records import Facts, Reason, Report
 from lr_retune.retune import bootstrap, retune, watch
 from lr_retune.stores.freeze import frozen
+from lr_retune.stores.pages import path_of
 from lr_retune.stores.pauses import pause
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.baselines import always
@@ -99,7 +100,7 @@ def harmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Stores, li
 def test_a_planted_regression_is_rolled_back_by_the_watcher_once_and_frozen(
     harmed: tuple[Config, Stores, list[Report]],
 ) -> None:
-    _, stores, reports = harmed
+    config, stores, reports = harmed
     (back,) = [r for r in reports if r.outcome == "rolled_back"]
     assert day(BACK + 2) <= back.facts.as_of <= day(BACK + 8)
     reason = back.decision.reasons[0]
@@ -112,6 +113,9 @@ def test_a_planted_regression_is_rolled_back_by_the_watcher_once_and_frozen(
     assert all(r.facts.probation is None for r in reports if r.facts.as_of > back.facts.as_of)
     assert stores.history(day(140)).rolled_back == back.facts.as_of
     assert stores.ledger.verify("demo") == []
+    pages = {m.kind: path_of(config, m.id, m.as_of).read_text(encoding="utf-8") for m in stores.moves}
+    assert "Version 1 is champion again, instead of version 2." in pages["rollback"]
+    assert "Since then: rolled back to version 1 on" in pages["promote"]
 
 
 def test_a_run_that_rolled_back_is_repeated_without_a_second_move(harmed: tuple[Config, Stores, list[Report]]) -> None:
