@@ -132,6 +132,19 @@ def test_a_replay_that_was_killed_is_taken_up_where_it_was(
     assert changed == {torn}
 
 
+def test_models_that_were_altered_are_made_again(tmp_path: Path, made: tuple[Config, Path, list[Walk]]) -> None:
+    shutil.copytree(made[1], tmp_path / "cache")
+    for file in (tmp_path / "cache" / "models").rglob("*.txt"):
+        file.write_bytes(file.read_bytes() + b" ")
+    again = walk(made[0], TIMES, ["policy"], cache=tmp_path / "cache")
+    assert filed(again) == filed(made[2])[:1]
+
+
+def test_a_cache_that_cannot_be_written_decides_nothing(tmp_path: Path, made: tuple[Config, Path, list[Walk]]) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    assert filed(walk(made[0], TIMES[:3], ["never"], cache=tmp_path / "file"))
+
+
 def test_rows_that_changed_since_are_not_answered_from_the_cache(
     tmp_path: Path, made: tuple[Config, Path, list[Walk]]
 ) -> None:

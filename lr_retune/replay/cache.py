@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from lr_retune.config import Config
+from lr_retune.errors import DependencyError, IntegrityError
 from lr_retune.records import Candidate, Files, TuneResult, content_digest
 from lr_retune.replay import keys
 from lr_retune.replay.thaw import frozen, thawed
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class KeptModels(MemoryModels):
-    """Model files in memory; with a folder also there, so that another process finds them."""
+    """Model files in a folder, where other processes find them; in memory without one that can be written."""
 
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
@@ -32,16 +33,27 @@ class KeptModels(MemoryModels):
 
     def put(self, files: Files) -> str:
         if self._disk is not None:
-            self._disk.put(files)
+            with suppress(DependencyError):
+                return self._disk.put(files)
         return super().put(files)
 
     def get(self, digest: str) -> dict[str, bytes]:
-        if not super().has(digest) and self._disk is not None and self._disk.has(digest):
-            super().put(self._disk.get(digest))
-        return super().get(digest)
+        if self._disk is None or super().has(digest):
+            return super().get(digest)
+        return self._disk.get(digest)
 
     def has(self, digest: str) -> bool:
         return super().has(digest) or (self._disk is not None and self._disk.has(digest))
+
+    def sound(self, digest: str) -> bool:
+        """Whether files are there and are what the digest says; others are deleted."""
+        try:
+            self.get(digest)
+        except IntegrityError:
+            if self._disk is not None:
+                self._disk.drop(digest)
+            return False
+        return True
 
 
 class Cache:
@@ -94,7 +106,7 @@ class Cache:
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             digest, text = self._place(key).read_text(encoding="utf-8").split("\n", 1)
             found = thawed(text, kind)
-            if digest == content_digest(text) and all(map(self.models.has, _models(found))):
+            if digest == content_digest(text) and all(map(self.models.sound, _models(found))):
                 self._known[key] = found
                 return True
         return False
