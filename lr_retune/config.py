@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -536,13 +537,25 @@ def demand_https(url: str) -> None:
     Raises
     ------
     ValueError
-        If it is neither https:// nor on this machine.
+        If it is neither https:// nor on this machine, or leads where machines keep their own secrets.
     """
     place = urlsplit(url)
+    if inward(place.hostname or ""):
+        raise ValueError("must not be a link-local address")
     if not place.hostname or not (
         place.scheme == "https" or (place.scheme == "http" and place.hostname in ("localhost", "127.0.0.1", "::1"))
     ):
         raise ValueError("must be an https:// address (http:// only on this machine's loopback)")
+
+
+def inward(host: str) -> bool:
+    """Whether a literal address is one that only this machine's own network knows: metadata services live there."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return False
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    return mapped.is_link_local or mapped.is_unspecified or mapped.is_multicast
 
 
 class State(Section):

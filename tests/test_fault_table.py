@@ -23,11 +23,9 @@ UNTESTED = {
     "A7": "no limit is read from a file's metadata before its rows: feeds are the user's own, not an upload",
     "C6": "open: influence is not capped by source or entity; a documented limit",
     "C8": "open: no comparison with the same season; the holdout's last weeks decide",
-    "F-8": "there is no notifier yet",
-    "G10": "there is no webhook and no URL of a report that is fetched",
     "G12": "deploy/constraints.txt pins versions; hashes, SBOM and audits belong to a release",
 }
-CEILING = 7  # lower it with every line that goes; it never rises
+CEILING = 5  # lower it with every line that goes; it never rises
 
 
 def is_fault(call: ast.expr) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
 import importlib.util
 import json
 import os
@@ -24,7 +25,7 @@ import pytest
 
 from lr_retune.config import CAUSES, Config, load_config
 from lr_retune.errors import ConfigError, DependencyError
-from lr_retune.notify import channels
+from lr_retune.notify import channels, post
 from lr_retune.notify.deliver import attempts, begin, deliver
 from lr_retune.records import Fault, LossEvidence, Reason, Report
 from lr_retune.stores import approvals
@@ -325,6 +326,7 @@ def test_a_new_channel_is_told_what_is_open_and_nothing_that_is_over(receiver: R
     assert receiver.told == [("alarm", "began", "keep", "kept"), ("alarm", "ended", "keep", "over")]
 
 
+@pytest.mark.fault("G9")
 def test_nothing_in_a_name_acts_on_a_terminal_a_log_or_a_chat(stores: Stores, receiver: Receiver) -> None:
     at = rig.BORN + DAY
     seen = rig.seen(stores.champion(at), at, "fix_feed")
@@ -366,6 +368,7 @@ def test_whoever_has_the_key_can_verify_what_came_and_when(
 
 
 # ── notifiers that are slow, dead, broken ─────────────────────────────────────────────────────────
+@pytest.mark.fault("F-8")
 def test_a_receiver_that_fails_is_asked_once_a_run_and_later_gets_the_newest_state_once(
     stores: Stores, receiver: Receiver
 ) -> None:
@@ -406,6 +409,7 @@ def test_one_message_that_is_refused_keeps_no_other_back(stores: Stores, receive
     assert [t[0] for t in receiver.told] == ["data_incident"]
 
 
+@pytest.mark.fault("F-8")
 def test_a_receiver_that_answers_byte_by_byte_is_left_behind(stores: Stores, receiver: Receiver) -> None:
     receiver.answer = lambda _said: 0
     [note] = deliver(stores.config, stores, NOW)
@@ -413,12 +417,40 @@ def test_a_receiver_that_answers_byte_by_byte_is_left_behind(stores: Stores, rec
     assert "no answer within" in note or "timed out" in note
 
 
+@pytest.mark.fault("G10")
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [("169.254.169.254", "leads away from this machine"), ("10.0.0.7", "leads away from this machine")],
+)
+def test_a_name_that_leads_elsewhere_than_it_says_is_sent_nothing(
+    stores: Stores, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, at: str, words: str
+) -> None:
+    monkeypatch.setattr(post, "peer", lambda _sock: at)
+    assert words in deliver(stores.config, stores, NOW)[0]
+    assert receiver.raw == []
+
+
+@pytest.mark.fault("G10")
+def test_an_encrypted_address_may_be_inside_and_never_link_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http.client.HTTPSConnection, "connect", lambda _self: None)
+    for at, refused in (("169.254.169.254", True), ("fe80::1", True), ("0.0.0.0", True), ("10.0.0.7", False)):
+        monkeypatch.setattr(post, "peer", lambda _sock, at=at: at)
+        made = post._Secure("hooks.example.org")
+        if refused:
+            with pytest.raises(OSError, match="link-local"):
+                made.connect()
+        else:
+            made.connect()
+
+
+@pytest.mark.fault("G10")
 def test_a_message_follows_no_redirect(stores: Stores, receiver: Receiver) -> None:
     receiver.answer = lambda _said: 307
     assert "HTTP 307" in deliver(stores.config, stores, NOW)[0]
     assert len(receiver.raw) == 1
 
 
+@pytest.mark.fault("F-8")
 def test_a_receiver_that_is_not_there_or_hangs_is_told_and_nothing_fails(tmp_path: Path) -> None:
     with socket.socket() as deaf:  # takes connections and never says a word
         deaf.bind(("127.0.0.1", 0))
@@ -477,6 +509,7 @@ main()
 """
 
 
+@pytest.mark.fault("E1", "F-8")
 def test_a_run_that_is_killed_before_it_could_tell_is_told_by_the_next(
     home: Path, cli: Cli, receiver: Receiver
 ) -> None:
@@ -547,6 +580,8 @@ def test_a_test_message_says_by_each_channel_whether_it_arrives(
     ("lines", "words"),
     [
         ('webhook = "http://hooks.example.org/x"', "must be an https:// address"),
+        ('webhook = "https://169.254.169.254/latest"', "link-local"),
+        ('webhook = "https://[::ffff:169.254.169.254]/latest"', "link-local"),
         ('webhook = "ftp://hooks.example.org/x"', "must be an https:// address"),
         ('webhook = "https://me:hushhush@hooks.example.org"', "must not hold a password"),
         ('secret_env = "KEY"', "signs what"),

@@ -38,6 +38,7 @@ from lr_retune.errors import (
     IntegrityError,
 )
 from lr_retune.review import case_of
+from lr_retune.stores.outbox import undelivered
 from lr_retune.stores.promotion import Stores
 from pipelines import artifacts, common, deploy, process, sweep, telling
 from pipelines.blocks import RetuneConfig
@@ -107,6 +108,17 @@ def heard_of(prefix: str) -> list[dict[str, Any]]:
 
 
 # ── flows ─────────────────────────────────────────────────────────────────────────────────────────
+def test_a_flow_notifies_and_a_notifier_that_is_away_changes_nothing_about_it(server: None, world: Path) -> None:
+    text = '[notify]\nwebhook = "http://127.0.0.1:9/hook"\n[gates]'
+    world.write_text(world.read_text().replace("[gates]", text))
+    looked = watch(str(world), worlds.day(166), return_state=True)
+    assert looked.message.startswith("held: fix_feed")
+    config = load_config(world)
+    [lost] = undelivered(Stores.open(config).ledger, config)
+    assert (lost["cause"], lost["tries"]) == ("data_incident", 1)
+    assert "127.0.0.1 does not answer" in lost["error"]
+
+
 @pytest.mark.fault("E7")
 def test_a_flow_walks_the_path_of_the_command_and_a_second_run_at_the_same_time_changes_nothing(
     server: None, world: Path, born: Path, tmp_path: Path, cli: Any

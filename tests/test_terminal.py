@@ -166,6 +166,7 @@ def test_a_decision_is_drawn_with_everything_its_plain_lines_say(home: Path, wid
 
 
 # ── nothing in a name acts ────────────────────────────────────────────────────────────────────────
+@pytest.mark.fault("G9")
 def test_markup_escapes_and_commands_in_names_stay_words() -> None:
     reasons = [HOSTILE]
     several = [model(HOSTILE, last_reasons=reasons, problems=[HOSTILE]), model("b", last_action=HOSTILE)]

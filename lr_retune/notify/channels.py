@@ -6,10 +6,7 @@ import base64
 import hashlib
 import hmac
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 from lr_retune import __version__
@@ -17,6 +14,7 @@ from lr_retune.config import Config, demand_https, resolve_secret
 from lr_retune.errors import RetuneError
 from lr_retune.masks import conceal
 from lr_retune.notify.message import Message
+from lr_retune.notify.post import post
 
 BASE64 = "whsec_"  # how a key begins that stands in base64, as Standard Webhooks writes it
 
@@ -33,13 +31,6 @@ class NotDeliveredError(Exception):
     def __init__(self, why: str, *, away: bool = True) -> None:
         super().__init__(why)
         self.away = away
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """A message goes where the configuration says, and nowhere else."""
-
-    def redirect_request(self, *_args: Any, **_more: Any) -> None:
-        return None
 
 
 def send(config: Config, channel: str, message: Message, seconds: float, now: int) -> None:
@@ -82,18 +73,16 @@ def _webhook(config: Config, message: Message, seconds: float, now: int) -> None
     }
     if config.notify.secret_env is not None:
         headers["webhook-signature"] = signature(_variable(config, config.notify.secret_env), message.key, now, body)
-    request = urllib.request.Request(url, body, headers, method="POST")
+    host = urlsplit(url).hostname
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=seconds):
-            return  # any 2xx
-    except urllib.error.HTTPError as error:
-        error.close()
-        away = error.code >= 500 or error.code == 429  # the next message may suit it better than this one
-        raise NotDeliveredError(f"{urlsplit(url).hostname} answers HTTP {error.code}", away=away) from None
+        code = post(url, body, headers, seconds)
     except OSError as error:
         why = getattr(error, "reason", None) or error
         why = getattr(why, "strerror", None) or str(why) or type(why).__name__
-        raise NotDeliveredError(f"{urlsplit(url).hostname} does not answer: {why}") from None
+        raise NotDeliveredError(f"{host} does not answer: {why}") from None
+    if not 200 <= code < 300:
+        away = code >= 500 or code == 429  # else the next message may suit it better than this one
+        raise NotDeliveredError(f"{host} answers HTTP {code}", away=away)
 
 
 def _address(config: Config) -> str:
