@@ -332,7 +332,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "cusum_h": 6.0,
         "tolerance": 0.02,
         "spread": "wide",
-        "sure": 2.0,
+        "sure": 1.0,
         "proof": 2.5,
         "gain": 0.1,
     },
@@ -365,7 +365,7 @@ class Policy(Section):
     budget: float = Field(default=0.25, gt=0)  # tick-losses a retrain must save without [worth]
     probe: bool = True  # small twins tell what a retrain would bring
     regret: float = Field(default=0.5, gt=0)  # tick-losses that probes must find fixable before they alone retrain
-    sure: float = Field(default=2.0, ge=0)  # standard errors by which a fresh model must be better in a probe
+    sure: float = Field(default=1.0, ge=0)  # standard errors by which a fresh model must be better in a probe
     proof: float = Field(default=2.5, ge=0)  # the same of probes on different ticks together, before regret counts
     gain: float = Field(default=0.1, ge=0)  # share of the promise that a fresh model must mend, else a look is settled
     follow_ups: tuple[PositiveInt, ...] = Field(default=(3, 8, 16), strict=False)  # ticks after training for a change

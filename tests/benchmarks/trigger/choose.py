@@ -27,9 +27,11 @@ CHEAP = {"profile": "cheap_retrain"}
 POLICIES: dict[str, dict[str, object]] = {
     "careful": {},
     **{f"careful, max_age {ticks}": {"max_age": f"{ticks}d"} for ticks in (8, 12, 16, 30)},
+    "careful, sure 2": {"sure": 2.0},
+    "careful, h 5": {"cusum_h": 5.0},
+    "careful, h 5, proof 2": {"cusum_h": 5.0, "proof": 2.0},
+    "careful, h 5, max_age 12": {"cusum_h": 5.0, "max_age": "12d"},
     "careful, h 4": {"cusum_h": 4.0},
-    "careful, sure 1": {"sure": 1.0},
-    "careful, h 4, sure 1": {"cusum_h": 4.0, "sure": 1.0},
     "cheap, proof 1.64, gain .05": {**CHEAP, "proof": 1.64, "gain": 0.05},
     "cheap, wide spread": {**CHEAP, "spread": "wide"},
     "cheap_retrain": CHEAP,
