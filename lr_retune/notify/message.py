@@ -24,7 +24,7 @@ LONGEST = 1_500  # characters of a sentence; chat services cut at 3,000 and more
 _NAMES = {
     "data_incident": "data incident",
     "alarm": "loss alarm",
-    "ask": "a person is asked",
+    "ask": "question for a person",
     "approval": "approval",
     "suggestion": "suggestion",
     "promotion": "promotion",
@@ -77,7 +77,7 @@ class Message:
 def message(config: Config, stores: Stores, due: Due) -> Message:
     """What a channel is told of a cause as it stands."""
     cause, fields = due.cause, _fields(stores, due)
-    done = _DONE.get(cause.outcome, f"{cause.action} is due")
+    done = "a first champion" if cause.action == "bootstrap" else _DONE.get(cause.outcome, f"{cause.action} is due")
     ended = " is over" if due.event == "ended" else ""
     title = f"{config.name}: {_NAMES[cause.name]}{ended}{'' if done == 'over' else f': {done}'}"
     return Message(due.key, title, clipped(printable(_sentence(config, stores, cause)), LONGEST), fields)
@@ -136,7 +136,8 @@ def _sentence(config: Config, stores: Stores, cause: Cause) -> str:
     if cause.phase != "ended":
         return f"{found.sentence} {found.lead}".strip()
     ticks = (cause.as_of - cause.since) // config.schedule.tick
-    return f"It lasted {ticks} ticks, since {cause.since:%Y-%m-%d %H:%M} UTC. {found.sentence} {found.lead}".strip()
+    lasted = "less than a tick" if not ticks else "1 tick" if ticks == 1 else f"{ticks} ticks"
+    return f"It lasted {lasted}, since {cause.since:%Y-%m-%d %H:%M} UTC. {found.sentence} {found.lead}".strip()
 
 
 def _chat(text: str) -> str:

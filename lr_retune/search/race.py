@@ -48,6 +48,7 @@ def race(fits: Fits, options: SearchOptions) -> list[tuple[Trial, int]]:
     size = FIELDS[options.effort]
     first = str(ways[0])
     runners = [begin(fits, number, rate, options, first) for number, rate in enumerate(_first(options, size))]
+    options.progress(f"{len(runners)} rates race")
     _run(fits, options, runners, _drops(ways[0], size.keep))
     leader = min((r for r in runners if r.state in (None, "complete", "starved")), key=_place, default=None)
     if leader is not None and len(ways) > 1:
