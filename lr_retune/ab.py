@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     models: Annotated[
-        str | None, typer.Option(help="champion, versions or decisions, comma separated; live: the two versions.")
+        str | None, typer.Option(help="champion, versions, decisions, comma separated; with --sequential the two arms.")
     ] = None,
     rates: Annotated[
         str | None, typer.Option("--learning-rates", help="Fit one model a rate instead, such as .02,.1")
@@ -33,10 +33,14 @@ def compare(
     seeds: Annotated[
         int, typer.Option(min=1, max=50, help="Fits of each rate, where a seed matters; a claim needs 3.")
     ] = 3,
-    blocks: Annotated[str | None, typer.Option(help="Blocks of time that are compared, such as 7d; a tick.")] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Blocks of time that are compared, such as 7d; ticks by default.")
+    ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Rows from then on; rates are fitted as of then. Live: when both served."),
+        typer.Option(
+            "--from", help="Rows from then on; rates are fitted as of then. By default what no model has seen."
+        ),
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Rows until then; until the labels end by default.")] = None,
     sequential: Annotated[

@@ -227,5 +227,13 @@ def _window(config: Config, feed: Feed) -> tuple[Span, Span]:
     ahead = config.ticks(config.window.holdout) + config.embargo_ticks
     end = shift(horizon, ahead, config.schedule.tick, config.schedule.timezone)
     uncut, _, _ = plan_spans(config, end, None)
-    train, valid, _ = plan_spans(config, end, feed.first(uncut.start))
+    try:
+        train, valid, _ = plan_spans(config, end, feed.first(uncut.start))
+    except DataError:
+        needed = config.window.min_ticks + config.ticks(config.window.valid) + config.embargo_ticks
+        raise DataError(
+            f"too little history before {iso(horizon)} to fit a model",
+            why=f"train and valid need {needed} ticks with complete labels",
+            fix="compare from a later time, with --from, or shorten [window] valid or min_ticks",
+        ) from None
     return train, valid

@@ -124,6 +124,12 @@ def stretch(config: Config, feed: Feed, when: When, first: datetime | None) -> S
         raise DataError(f"no tick has complete labels at {iso(feed.as_of)}", fix="use a later --as-of")
     start = when.start or first or shift(horizon, -config.ticks(config.window.holdout), tick, zone)
     end = min(when.end or horizon, horizon)
+    if start >= end:
+        raise DataError(
+            f"no row from {iso(start)} on can be compared",
+            why=f"labels are complete until {iso(horizon)}{'' if when.end is None else f', --to is {iso(when.end)}'}",
+            fix="use an earlier --from, or wait for labels",
+        )
     if _up(start, block, zone) >= tick_start(end, block, zone):
         raise DataError(
             f"no whole block of {format_duration(block)} lies between {iso(start)} and {iso(end)}",

@@ -66,7 +66,7 @@ def test_before_labels_have_come_there_is_nothing_to_tell_and_why(folder: Path) 
     stores = Stores.open(config)
     found = hindsight(config, load_plugins(config), stores, day(120))
     assert [each.pair is None for each in found] == [False, True, False]
-    assert "no whole block" in found[1].note
+    assert "labels are complete until" in found[1].note
 
 
 def test_who_was_promoted_meanwhile_is_what_served(cli: Cli, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,16 @@ def test_rates_are_fitted_as_of_the_first_row_and_need_no_champion(cli: Cli, fre
     words = cli(*asked)
     assert "0.1 is better than every other" in words.out
     assert "another seed makes no other model" in words.out
+
+
+@pytest.mark.parametrize(
+    ("start", "told"), [(day(170), "can be compared"), (day(10), "too little history"), (day(158), "no whole block")]
+)
+def test_a_stretch_that_holds_nothing_is_told(cli: Cli, fresh: Path, start: datetime, told: str) -> None:
+    asked = ("--from", start.isoformat(), "--as-of", day(159).isoformat(), "--blocks", "2d")
+    found = cli("compare", "--learning-rates", "0.1,0.2", *asked)
+    assert found.code == 3
+    assert told in found.err
 
 
 def test_what_serves_with_less_work_is_told_where_no_loss_tells(cli: Cli, fresh: Path) -> None:
