@@ -329,9 +329,17 @@ def test_a_rollback_has_a_page_and_the_undone_decisions_page_says_so(home: Path,
     ]
     assert not [command for command in seen.island["commands"] if command.startswith("lr-retune rollback")]
     (made,) = folder.glob("*04-17*")
+    own = Read(made.read_bytes())
     assert "is champion again, instead of version 2" in made.read_text()
-    assert cli("report", "--decision", seen.island["decision"]["id"], "--out", home / "again.html").code == 0
-    assert (home / "again.html").read_bytes() == before.read_bytes()
+    assert f"Ops asked for it: {why}." in unescape(made.read_text())
+    told = [line.replace('"…"', "x").split() for line in own.island["commands"]]
+    assert [words[1] for words in told] == ["lift", "rollback", "audit", "explain"]
+    at = ("--actor", "eve", "--as-of", day(108).isoformat())
+    assert [cli(*words[1:], *at).code for words in told[:2]] == [0, 0]  # its way back works
+    assert "Two commands" not in made.read_text()
+    for file, shown in ((before, seen), (made, own)):
+        assert cli("report", "--decision", shown.island["decision"]["id"], "--out", home / "again.html").code == 0
+        assert (home / "again.html").read_bytes() == file.read_bytes()
 
 
 def test_a_page_that_cannot_be_written_stops_no_run(home: Path, cli: Any) -> None:

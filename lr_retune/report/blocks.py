@@ -124,6 +124,14 @@ class Case:
         return {} if self.settled is None else self.settled["judgement"]
 
     @property
+    def word(self) -> str:
+        """Who asked for a change of the champion that no decision of the policy made; empty: nobody did."""
+        if self.move is None or self.facts is not None or self.settled is not None:
+            return ""
+        why = self.move.get("reason") or "no reason was given"
+        return f"{self.move.get('actor') or 'somebody'} asked for it: {why}"
+
+    @property
     def ended(self) -> Mapping[str, Any] | None:
         """How the reign of the champion that it made ended; None: it lasts, or there was none."""
         return next((each for each in self.later if each["what"] in ("rolled back", "replaced")), None)

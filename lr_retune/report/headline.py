@@ -48,7 +48,8 @@ def _sentence(case: Case) -> str:
 
 def _lead(case: Case) -> str:
     reasons = case.decision.get("reasons") or []
-    told = [f"Why now: {reasons[0]['text']}."] if reasons else []
+    first = reasons[0]["text"] if reasons else case.word
+    told = [f"Why now: {first}."] if first else []
     lost = next((v for v in case.verdicts if v["status"] != "PASS"), None)
     if lost is not None:
         told.append(f"What decided: {lost['gate'].replace('_', ' ')}, {lost['reason']}.")

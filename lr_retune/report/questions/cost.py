@@ -34,7 +34,7 @@ def _answer(case: Case) -> str:
     if case.result is None:
         if probe:
             return f"A probe of {several(probe['cost']['fits'], 'small fit')}, {probe['cost']['steps']:,} steps in all."
-        return "One look at the data; nothing was trained."
+        return "Nothing was trained." if case.facts is None else "One look at the data; nothing was trained."
     all_, unit = _total(case), case.result["step_unit"].removesuffix("s")
     return f"{several(all_['fits'], 'fit')}, {several(all_['steps'], unit)} in all.{_served(case)}"
 

@@ -20,7 +20,11 @@ def _answer(case: Case) -> str:
         return f"{what}: version {case.ended['version']} is champion since {day(case.ended['as_of'])}."
     if case.outcome == "promoted" and case.before is None:
         return "It is the first champion: there is nothing to go back to."
-    if case.outcome in ("promoted", "rolled_back"):
+    if case.outcome == "rolled_back" and case.before:
+        return (
+            f"Two commands put version {case.before['version']} back, which is frozen until a person allows it again."
+        )
+    if case.outcome == "promoted":
         return f"One command puts version {case.before['version']} back." if case.before else ""
     if case.outcome == "awaiting_approval":
         return "Nothing has changed yet: approve it or reject it."
@@ -53,6 +57,9 @@ def urgent(case: Case) -> tuple[tuple[str, str], ...]:
 def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
     back = None if case.before is None else case.before.get("version")
     if case.outcome in ("promoted", "rolled_back") and back is not None and case.ended is None:
+        if case.outcome == "rolled_back":
+            what = f"first: version {back} was frozen by the rollback, and may be champion again"
+            yield f'lr-retune lift {shlex.quote(str(back))} --reason "…"', what
         undone = f'lr-retune rollback --to {shlex.quote(str(back))} --reason "…"'
         yield undone, f"undo: version {back} is champion again, after its files and golden predictions were verified"
     if case.ended is not None and case.ended["what"] == "replaced" and case.after.get("version"):
@@ -72,8 +79,10 @@ def _next(case: Case, id: str) -> Iterator[tuple[str, str]]:
 
 
 def _again(case: Case) -> Iterator[tuple[str, str]]:
-    command = "bootstrap" if case.facts is None else "run"
-    yield f"lr-retune {command} --as-of {case.as_of}", "repeat: the same rows and configuration give the same decision"
+    if not case.word:  # a person's word is not repeated by a command
+        command = "bootstrap" if case.facts is None else "run"
+        same = "repeat: the same rows and configuration give the same decision"
+        yield f"lr-retune {command} --as-of {case.as_of}", same
     yield "lr-retune audit verify", "prove that the ledger is what was written"
 
 

@@ -33,6 +33,8 @@ def section(case: Case) -> Section:
 
 def _answer(case: Case) -> str:
     reasons = case.decision.get("reasons") or []
+    if not reasons and case.word:
+        return _sentence(case.word)
     if not reasons:
         return "It is the first champion: there was none to keep." if case.facts is None else "No reason was recorded."
     return _sentence(reasons[0]["text"])
