@@ -9,7 +9,8 @@ WORDS = {
     "tick": "a slot of the calendar, such as a day: rows of one tick share their luck, so a tick is one observation",
     "promised": "the champion's loss on the holdout that judged it: what production is held to",
     "spread": "how much the loss of a tick usually differs from the next one's",
-    "CUSUM": "losses above the promise, added up in spreads since they began; above 6 chance is ruled out",
+    "CUSUM": "losses above the promise, added up in spreads since they began; beyond 6, or what [policy] asks, "
+    "chance is an unlikely reason",
     "refit, search": "trained anew at the champion's rate, or after the learning rate was chosen anew",
     "train, valid, holdout": "rows to learn from, rows to choose the rate by, later rows to judge by, used once",
     "gain": "by how much the challenger's loss is lower, as a share of the champion's",

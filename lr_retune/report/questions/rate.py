@@ -51,14 +51,13 @@ def _wall(result: Mapping[str, Any]) -> str:
 def _blocks(case: Case) -> Iterator[Block]:
     result = case.result
     if result is None:
+        yield from _last(case)
         return
     fitted = [t for t in trials(result) if not t.schedule.startswith(("range(", "average("))]
     chosen, told = (result["challenger"] or {}).get("learning_rate"), result.get("estimate")
     if not any(t.role == "candidate" for t in fitted) and not case.sweeps:
         yield Note("A refit tries no other rates; the last search of the rate tells how the loss depends on it.")
-        if case.searched is not None:
-            command = f"lr-retune report --decision {case.searched['decision'][:16]}"
-            yield Commands(((command, f"the page of the last search, of {day(case.searched['as_of'])}"),))
+        yield from _last(case)
         return
     picture = rate_plot(fitted, chosen, (case.before or {}).get("learning_rate"), told)
     yield Figure(picture, _caption(told))
@@ -70,6 +69,13 @@ def _blocks(case: Case) -> Iterator[Block]:
         yield Note(f"{said[:1].upper()}{said[1:]}.")
     if finite(result.get("lead")) and not result["same_rate"]:
         yield Note(f"On valid the new rate leads the old one by {percent(result['lead'], 2)} of its loss.")
+
+
+def _last(case: Case) -> Iterator[Block]:
+    """The way to the page on which the rate was searched last."""
+    if case.searched is not None:
+        command = f"lr-retune report --decision {case.searched['decision'][:16]}"
+        yield Commands(((command, f"the page of the last search, of {day(case.searched['as_of'])}"),))
 
 
 def _caption(told: Mapping[str, Any] | None) -> str:
