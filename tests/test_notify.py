@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,9 +31,13 @@ from lr_retune.notify.deliver import attempts, begin, deliver
 from lr_retune.records import Fault, LossEvidence, Reason, Report
 from lr_retune.stores import approvals
 from lr_retune.stores.causes import causes
+from lr_retune.stores.ledger import Ledger
+from lr_retune.stores.memory import MemoryRegistry
+from lr_retune.stores.models import MemoryModels
 from lr_retune.stores.outbox import Outbox, undelivered
 from lr_retune.stores.promotion import Stores
 from tests.conftest import Answer
+from tests.postgres import Postgres, postgres
 from tests.worlds import day
 
 spec = importlib.util.spec_from_file_location("notify_rig", Path(__file__).with_name("store_rig.py"))
@@ -41,6 +46,7 @@ assert spec.loader is not None
 rig = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(rig)
 
+__all__ = ["postgres"]
 Cli = Callable[..., Answer]
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -400,6 +406,25 @@ def test_waits_double_and_a_message_that_one_process_sends_another_leaves(stores
     assert box.take(due, later)
     assert not box.take(due, later), "somebody is at it"
     assert not box.take(due, later, force=True)
+
+
+def test_on_postgresql_the_outbox_is_kept_too_and_of_two_processes_one_sends(
+    postgres: Postgres, receiver: Receiver, tmp_path: Path
+) -> None:
+    asked, url = config(tmp_path, receiver.url), postgres.database()
+    stores = Stores(Ledger(url), MemoryRegistry(), MemoryModels(), asked)
+    begin(asked, stores)
+    rig.born(stores)
+    box = Outbox(Ledger(url), "fraud", ("webhook",), CAUSES)
+    [due] = box.due()
+    with ThreadPoolExecutor(4) as pool:
+        took = list(pool.map(lambda _: box.take(due, 1), range(4)))
+    assert took.count(True) == 1
+    box.failed(due, "away")
+    assert [(m["tries"], m["error"]) for m in undelivered(stores.ledger, asked)] == [(1, "away")]
+    assert deliver(asked, stores, NOW) == []
+    assert [t[0] for t in receiver.told] == ["promotion"]
+    assert undelivered(Ledger(url), asked) == []
 
 
 def test_one_message_that_is_refused_keeps_no_other_back(stores: Stores, receiver: Receiver) -> None:
