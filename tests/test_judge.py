@@ -16,7 +16,7 @@ from scipy import stats
 from lr_retune.config import Config, Metric, parse_config
 from lr_retune.judge.gates import RULES, paired_loss, sane_predictions
 from lr_retune.judge.judgement import judge_scores
-from lr_retune.judge.legs import LEGS, StudentT, bootstrap_t, cr2_t, ewc_t
+from lr_retune.judge.legs import LEGS, Resampled, StudentT, bootstrap_t, cr2_t, ewc_t
 from lr_retune.judge.limits import dominated
 from lr_retune.judge.outlook import detectable
 from lr_retune.judge.paired import Comparison, Contrast, paired
@@ -166,6 +166,12 @@ def test_the_bootstrap_leans_against_skew_and_gives_the_same_bytes_again() -> No
     assert bootstrap_t(contrast).lower(0.05) == found.lower(0.05)
     mirrored = bootstrap_t(Contrast(-contrast.estimate, -skewed, contrast.weights))
     assert mirrored.upper(0.05) == pytest.approx(-found.lower(0.05))
+
+
+def test_draws_that_are_coarser_than_alpha_bound_nothing() -> None:
+    drawn = Resampled(1.0, 0.5, np.sort(np.random.default_rng(0).normal(size=99)))
+    assert (drawn.lower(0.009), drawn.upper(0.009)) == (-np.inf, np.inf)
+    assert (drawn.lower(0.01), drawn.upper(0.01)) == (1 - 0.5 * drawn.draws[-1], 1 - 0.5 * drawn.draws[0])
 
 
 @given(st.floats(0.001, 0.4), st.floats(-1, 1), st.integers(0, 20))
