@@ -16,7 +16,7 @@ from lr_retune.errors import ConfigError, DataError
 from lr_retune.metrics import loss_for
 from lr_retune.records import Report
 from lr_retune.replay import USUAL, Walk, instants, replay, tabulate, walk
-from lr_retune.retune import bootstrap, retune
+from lr_retune.retune import bootstrap
 from lr_retune.steps import load_model
 from lr_retune.stores.promotion import Stores
 from tests.benchmarks import replay as benchmark
@@ -41,16 +41,6 @@ TIMES = [day(at) for at in range(100, 149, 8)]
 
 
 # ── it is the main path ───────────────────────────────────────────────────────────────────────────
-def test_a_live_run_at_the_same_dates_decides_the_same_under_the_same_ids(tmp_path: Path) -> None:
-    config = small(tmp_path, changed=105, delay=3)
-    stores = Stores.open(config)
-    bootstrap(config, stores, TIMES[0])
-    live = [retune(config, stores, at) for at in TIMES[1:-1]]
-    (found,) = walk(config, TIMES, ["policy"])
-    assert decided(found) == [(r.decision.id, r.outcome) for r in live]
-    assert "promoted" in {r.outcome for r in live}
-
-
 def test_a_row_is_scored_by_the_model_that_was_champion_when_it_came(tmp_path: Path) -> None:
     config = small(tmp_path, changed=105)
     (found,) = walk(config, TIMES, ["always-ungated"])

@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path, list[W
 
 # ── exact ─────────────────────────────────────────────────────────────────────────────────────────
 def test_a_replay_files_byte_for_byte_what_the_live_run_filed(made: tuple[Config, Path, list[Walk]]) -> None:
-    config, _, walked = made
+    config, cache, walked = made
     stores = Stores.open(config)
     bootstrap(config, stores, TIMES[0])
     live = [retune(config, stores, at) for at in TIMES[1:-1]]
@@ -60,10 +60,10 @@ def test_a_replay_files_byte_for_byte_what_the_live_run_filed(made: tuple[Config
     assert "promoted" in {r.outcome for r in live}
     assert [r.decision for r in live] == [r.decision for r in walked[0].reports if isinstance(r, Report)]
     assert tuple(content_digest(e.record) for e in stores.ledger.entries(config.name)) == walked[0].filed
-    assert relived(config, stores.ledger) == Lived(len(walked[0].filed), len(walked[0].filed), ())
+    assert relived(config, stores.ledger, cache=cache) == Lived(len(walked[0].filed), len(walked[0].filed), ())
     eager = overridden("eager", {"policy": {"cooldown": 4}}, config).config
     assert eager is not None
-    found = relived(eager, stores.ledger)
+    found = relived(eager, stores.ledger, cache=cache)
     assert 0 < found.equal < found.entries
     assert (found.different[0][0], found.different[0][2]) == ("settlement", TIMES[0])  # it names the configuration
 
