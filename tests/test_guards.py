@@ -188,6 +188,15 @@ def test_alerts_at_the_threshold_stay_within_the_ratio_that_was_accepted() -> No
     assert answer(alert_rate, moved, binary(threshold=1 / (1 + np.exp(0.247))))[:2] == ("LRR340", "PASS")
 
 
+@pytest.mark.parametrize(("most", "code"), [(60, "LRR340"), (24, "LRR340"), (None, "LRR341")])
+def test_alerts_that_few_ticks_bring_may_be_chance(most: int | None, code: str) -> None:
+    """Of 100 rows a tick 20 were alerts; now 60 in two ticks of seven, or in all of them."""
+    tick, place = np.repeat(np.arange(7), 100), np.tile(np.arange(100), 7)
+    loud = np.array([20] * 5 + [most] * 2 if most else [60] * 7)[tick]
+    scores = HoldoutScores((place < 10).astype(float), tick, (place < 20) * 0.8 + 0.1, (place < loud) * 0.8 + 0.1)
+    assert answer(alert_rate, scores, binary(threshold=0.5))[0] == code
+
+
 @pytest.mark.fault("H2")
 def test_a_challenger_that_is_far_slower_or_larger_to_serve_fails() -> None:
     scores = replace(regression(), served=(100, 100_000))
