@@ -188,6 +188,19 @@ def test_alerts_at_the_threshold_stay_within_the_ratio_that_was_accepted() -> No
     assert answer(alert_rate, moved, binary(threshold=1 / (1 + np.exp(0.247))))[:2] == ("LRR340", "PASS")
 
 
+def test_scores_that_are_too_sure_on_both_sides_and_right_on_average_are_not_calibrated() -> None:
+    scores = classes()
+    odds = np.log(scores.champion / (1 - scores.champion))
+    middle = min(np.linspace(-4, 0, 401), key=lambda m: abs(_sharp(odds, m).mean() - scores.y.mean()))
+    sharp = replace(scores, challenger=_sharp(odds, middle))
+    assert sharp.challenger.mean() == pytest.approx(scores.y.mean(), abs=0.002)
+    assert answer(calibration, sharp, binary())[:2] == ("LRR321", "FAIL")
+
+
+def _sharp(odds: np.ndarray, middle: float) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-3 * (odds - middle))))
+
+
 @pytest.mark.parametrize(("most", "code"), [(60, "LRR340"), (24, "LRR340"), (None, "LRR341")])
 def test_alerts_that_few_ticks_bring_may_be_chance(most: int | None, code: str) -> None:
     """Of 100 rows a tick 20 were alerts; now 60 in two ticks of seven, or in all of them."""
