@@ -25,7 +25,9 @@ Cli = Callable[..., Answer]
 def suggested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world changed at day 70; challengers of days 106 and 120 passed and were only suggested."""
     folder = tmp_path_factory.mktemp("suggested")
-    config = load_config(world(folder, changed=70, more='[promote]\nmode = "suggest"'), environ={})
+    path = world(folder, changed=70, more='[promote]\nmode = "suggest"')
+    path.write_text(path.read_text().replace("points = 3", "points = 2").replace("max_steps = 400", "max_steps = 150"))
+    config = load_config(path, environ={})
     stores = Stores.open(config)
     bootstrap(config, stores, day(100))
     for when in (106, 120):
@@ -92,5 +94,5 @@ def test_files_that_are_gone_are_told_and_the_others_still_are(cli: Cli, folder:
     assert "no model files" in found[0]["note"]
 
 
-def test_without_a_suggestion_it_says_so(cli: Cli, home: Path) -> None:
+def test_without_a_suggestion_it_says_so(cli: Cli, fresh: Path) -> None:
     assert "there is no challenger that passed" in cli("status", "--hindsight", "--as-of", day(107).isoformat()).out
