@@ -67,6 +67,7 @@ def arms_of(config: Config, look: int) -> list[Arm]:
 
 def _variants(config: Config) -> list[Arm]:
     found = [overridden("none", {"promote": {"refit": "none"}}, config)]
+    found.append(overridden("age-90d", {"policy": {"max_age": "90d"}}, config))
     for name, factor in SPANS.items():
         window = {key: _times(getattr(config.window, key), factor, config) for key in ("train", "valid", "holdout")}
         found.append(overridden(name, {"window": window}, config))

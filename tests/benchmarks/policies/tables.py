@@ -8,7 +8,7 @@ from statistics import fmean, median
 from tests.benchmarks.policies import measure
 from tests.benchmarks.policies.measure import GRID, Line
 
-OURS = ("policy", "none", "short", "short-none", "long", "long-none")
+OURS = ("policy", "none", "age-90d", "short", "short-none", "long", "long-none")
 HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}"
 Found = Mapping[str, Sequence[Line]]
 
