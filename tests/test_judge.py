@@ -20,6 +20,7 @@ from lr_retune.judge.legs import LEGS, Resampled, StudentT, bootstrap_t, cr2_t, 
 from lr_retune.judge.limits import dominated
 from lr_retune.judge.outlook import detectable
 from lr_retune.judge.paired import Comparison, Contrast, paired
+from lr_retune.judge.shape import shape_of
 from lr_retune.metrics import loss_for
 from lr_retune.records import Candidate, Gate, HoldoutScores, TuneResult, Verdict
 
@@ -305,6 +306,16 @@ def test_ticks_that_repeat_one_another_or_change_midway_decide_nothing() -> None
         assert answer(paired_loss, scores, config()) == ("LRR201", "PASS")
 
 
+def test_ticks_that_remember_count_for_fewer() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=4000)
+    for t in range(1, len(values)):
+        values[t] += 0.5 * values[t - 1]
+    found = shape_of(Contrast(float(values.mean()), values, np.full(4000, 1 / 4000)))
+    assert found.autocorrelation == pytest.approx(0.5, abs=0.05)
+    assert found.effective == pytest.approx(4000 * (1 - found.autocorrelation) / (1 + found.autocorrelation))
+
+
 def test_an_alpha_that_fine_needs_fourteen_ticks_and_no_alpha_makes_do_with_six() -> None:
     s = regression(0.05, tick_sd=0.1, ticks=10, rows=60)
     assert answer(paired_loss, s, config(alpha=0.01)) == ("LRR217", "INCONCLUSIVE")
@@ -366,6 +377,7 @@ def test_empty_and_small_holdouts_are_inconclusive(rows: int, task: str) -> None
 @pytest.mark.fault("A4")
 def test_few_ticks_heavy_ticks_and_one_row_per_tick() -> None:
     assert answer(paired_loss, regression(0.05, ticks=6, rows=100), config()) == ("LRR211", "INCONCLUSIVE")
+    assert answer(paired_loss, regression(0.2, tick_sd=0.02, ticks=7, rows=100), config()) == ("LRR201", "PASS")
     s = regression(0.05)
     heavy = HoldoutScores(s.y, np.maximum(0, s.tick - 12), s.champion, s.challenger)
     assert answer(paired_loss, heavy, config()) == ("LRR214", "INCONCLUSIVE")
