@@ -26,7 +26,7 @@ def found_at(ticks: int, alpha: float, power: float = POWER) -> float:
     """True gain over its standard error that is called better with this power, with independent ticks.
 
     >>> [round(found_at(ticks, 0.05), 1) for ticks in (7, 14, 28, 60)]
-    [3.7, 3.2, 3.0, 2.9]
+    [3.4, 3.2, 3.0, 2.9]
     """
     from scipy.special import stdtrit
 
