@@ -108,17 +108,6 @@ def heard_of(prefix: str) -> list[dict[str, Any]]:
 
 
 # ── flows ─────────────────────────────────────────────────────────────────────────────────────────
-def test_a_flow_notifies_and_a_notifier_that_is_away_changes_nothing_about_it(server: None, world: Path) -> None:
-    text = '[notify]\nwebhook = "http://127.0.0.1:9/hook"\n[gates]'
-    world.write_text(world.read_text().replace("[gates]", text))
-    looked = watch(str(world), worlds.day(166), return_state=True)
-    assert looked.message.startswith("held: fix_feed")
-    config = load_config(world)
-    [lost] = undelivered(Stores.open(config).ledger, config)
-    assert (lost["cause"], lost["tries"]) == ("data_incident", 1)
-    assert "127.0.0.1 does not answer" in lost["error"]
-
-
 @pytest.mark.fault("E7")
 def test_a_flow_walks_the_path_of_the_command_and_a_second_run_at_the_same_time_changes_nothing(
     server: None, world: Path, born: Path, tmp_path: Path, cli: Any
@@ -478,3 +467,14 @@ def test_the_default_schedule_looks_at_least_once_a_tick(minutes: int) -> None:
     times = croniter(deploy.cron_of(tick), datetime(2024, 1, 1, 6, tzinfo=UTC))
     looks = [times.get_next(datetime) for _ in range(30)]
     assert all(later - earlier <= tick for earlier, later in pairwise(looks))
+
+
+def test_a_flow_notifies_and_a_notifier_that_is_away_changes_nothing_about_it(server: None, world: Path) -> None:
+    text = '[notify]\nwebhook = "http://127.0.0.1:9/hook"\n[gates]'
+    world.write_text(world.read_text().replace("[gates]", text))
+    looked = watch(str(world), worlds.day(166), return_state=True)
+    assert looked.message.startswith("held: fix_feed")
+    config = load_config(world)
+    [lost] = undelivered(Stores.open(config).ledger, config)
+    assert (lost["cause"], lost["tries"]) == ("data_incident", 1)
+    assert "127.0.0.1 does not answer" in lost["error"]
