@@ -192,6 +192,10 @@ def test_a_pickle_is_never_loaded_and_its_logged_scores_stand_for_it(place: Path
     assert report.plan.contract.score is None
     assert "p@3" not in report.plan.contract.names
     assert alias(place) == report.champion.version
+    met = cli("compare", "--models", f"3,{alias(place)}", "--as-of", day(150).isoformat(), "--json")
+    assert (met.code, met.json["leaks"]) == (10, ["3"])  # nobody told what it has learned from
+    assert met.json["rows"] > 0
+    assert "LRR252" in {pair["code"] for pair in met.json["pairs"]}
     back = cli("rollback", "--reason", "as a test", "--as-of", day(107).isoformat(), "--json")
     assert back.code == 0, back.err
     assert "golden predictions were skipped" in back.err
