@@ -9,6 +9,7 @@ every run. Answers are kept in a folder, so a benchmark that was stopped is take
 - ``ticks %``, ``runs %``: retrained, of the calendar's ticks and of run times (which lie 2 to 39 ticks apart).
 - ``work %``: counted work (probes and final refits included) of a search by grid10 at
   every run; that is measured at every tenth run (line ``grid10/10``) and taken ten times.
+- ``policy-ungated``: our trigger without its judge; ``always-ungated``: a clock without one.
 - variants of our default: ``none`` does not refit what passed; ``age-90d`` looks again after 90 days instead of 30;
   ``short`` and ``long`` halve and double train, valid and holdout. The last table chooses among those that every set
   was walked by, by leave-one-set-out.

@@ -62,7 +62,8 @@ def arms_of(config: Config, look: int) -> list[Arm]:
     cheap = overridden("cheap", {"policy": {"profile": "cheap_retrain"}}, config)
     timers = [arm(f"timer:{look * n}") for n in (2, 4, 8)]
     others = [*timers, *map(arm, ("always-ungated", "fixed-05", "metric-5pct", "evidently-default"))]
-    return [arm("never"), ARMS["policy"], *_variants(config), arm("always"), grid, cheap, *others]
+    trigger = Arm("policy-ungated", gated=False)  # what the trigger brings without its judge
+    return [arm("never"), ARMS["policy"], *_variants(config), arm("always"), grid, trigger, cheap, *others]
 
 
 def _variants(config: Config) -> list[Arm]:
