@@ -327,7 +327,9 @@ def test_a_rollback_has_a_page_and_the_undone_decisions_page_says_so(home: Path,
         "ops",
         why,
     ]
-    assert not [command for command in seen.island["commands"] if command.startswith("lr-retune rollback")]
+    back = [command.split(" --reason")[0] for command in seen.island["commands"] if "--reason" in command]
+    assert back == ["lr-retune lift 2", "lr-retune rollback --to 2"]  # a rollback froze what it undid
+    assert "promoted, later rolled back" in seen.titles[0]
     (made,) = folder.glob("*04-17*")
     own = Read(made.read_bytes())
     assert "is champion again, instead of version 2" in made.read_text()
@@ -336,7 +338,7 @@ def test_a_rollback_has_a_page_and_the_undone_decisions_page_says_so(home: Path,
     assert [words[1] for words in told] == ["lift", "rollback", "audit", "explain"]
     at = ("--actor", "eve", "--as-of", day(108).isoformat())
     assert [cli(*words[1:], *at).code for words in told[:2]] == [0, 0]  # its way back works
-    assert "Two commands" not in made.read_text()
+    assert "rolled back, later undone" in made.read_text()
     for file, shown in ((before, seen), (made, own)):
         assert cli("report", "--decision", shown.island["decision"]["id"], "--out", home / "again.html").code == 0
         assert (home / "again.html").read_bytes() == file.read_bytes()

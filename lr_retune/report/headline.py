@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lr_retune.report.blocks import TONES, Case, Tone, between, day, finite, percent, several, short
-from lr_retune.report.questions.gate import gain
+from lr_retune.report.blocks import TONES, Case, Tone, between, day, finite, percent, short
+from lr_retune.report.questions.gate import counted, gain
 from lr_retune.report.questions.undo import became, by
 
 
@@ -22,8 +22,11 @@ class Headline:
 
 def headline(case: Case) -> Headline:
     """The verdict of one decision."""
-    tone = TONES.get(case.outcome, "warn")
-    return Headline(tone, case.outcome.replace("_", " "), _sentence(case), _lead(case), tuple(_figures(case)))
+    tone, word = TONES.get(case.outcome, "warn"), case.outcome.replace("_", " ")
+    if case.ended is not None:
+        undone = case.ended["what"] == "rolled back"
+        tone, word = ("warn" if undone else "calm"), f"{word}, later {_fate(word, case.ended['what'])}"
+    return Headline(tone, word, _sentence(case), _lead(case), tuple(_figures(case)))
 
 
 def _sentence(case: Case) -> str:
@@ -39,11 +42,24 @@ def _sentence(case: Case) -> str:
         "awaiting_approval": f"{_capital(old)} stays for now. The challenger passed and waits for a person.",
         "held": f"{_capital(old)} stays. {_held(case)}",
     }
+    if case.ended is not None and case.outcome in ("promoted", "rolled_back"):
+        return f"{_made(case, _capital(new), old)}, and was {became(case.ended)} on {day(case.ended['as_of'])}."
     if case.outcome == "rejected" and any(each["what"] == "rejected" for each in case.later):
         return f"{_capital(old)} stays. The challenger passed, and a person turned it down."
     if case.outcome == "promoted" and case.before is None:
         return f"{_capital(new)} is the first champion."
     return said.get(case.outcome, f"{_capital(old)} stays. Nothing has been settled yet.")
+
+
+def _fate(word: str, ended: str) -> str:
+    return "undone" if word == ended else ended  # a rollback that was rolled back
+
+
+def _made(case: Case, new: str, old: str) -> str:
+    """What the decision did, once its champion is one no more."""
+    if case.before is None:
+        return f"{new} was the first champion"
+    return f"{new} replaced {old}" if case.outcome == "promoted" else f"{new} was champion again, instead of {old}"
 
 
 def _lead(case: Case) -> str:
@@ -54,7 +70,7 @@ def _lead(case: Case) -> str:
     if lost is not None:
         told.append(f"What decided: {lost['gate'].replace('_', ' ')}, {lost['reason']}.")
     elif case.settled is not None and case.before is not None:
-        told.append(f"What decided: all {several(len(case.verdicts), 'gate')} passed.")
+        told.append(f"What decided: {counted(case)}.")
     since = [f"{became(each)} on {day(each['as_of'])}{by(each)}" for each in case.later]
     return " ".join([*told, *([f"Since then: {'; '.join(since)}."] if since else [])])
 

@@ -35,12 +35,13 @@ LARGEST = 1_000_000  # bytes
 def decision_page(case: Case) -> bytes:
     """The page of one decision; the same case gives the same bytes."""
     sections = [*answered(case), *_raw(case)]
-    title = f"{case.model} {day(case.as_of)}: {case.outcome.replace('_', ' ')}"
+    head = headline(case)
+    title = f"{case.model} {day(case.as_of)}: {head.word}"
     return rendered(
         "decision.html",
         title=title,
         case=case,
-        head=headline(case),
+        head=head,
         sections=sections,
         day=day(case.as_of),
         island=island(case),

@@ -32,8 +32,10 @@ def _answer(scores: HoldoutScores, config: Config) -> Answer:
     low = lower_bound((after - before) / unit, (rest_b - rest_a) / unit)
     what = "calibration error" if config.task == "binary" else "bias"
     of = "the rarer class" if config.task == "binary" else "the labels' mean deviation"
+    limit, shown = config.gates.calibration, low if low > 0 else 0.0
     told = f"{what} {100 * after / unit:.1f} % of {of}, the champion's {100 * before / unit:.1f} %"
-    return ("LRR321", "FAIL", told) if low > config.gates.calibration else ("LRR320", "PASS", told)
+    told += f"; shown to be worse by {100 * shown:.1f} points, {100 * limit:g} are allowed"
+    return ("LRR321", "FAIL", told) if low > limit else ("LRR320", "PASS", told)
 
 
 def _unit(y: np.ndarray, config: Config) -> float:

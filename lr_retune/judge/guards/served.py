@@ -33,7 +33,7 @@ def _alerts(scores: HoldoutScores, config: Config) -> Answer:
     ratio = _log_ratio(before.sum(), after.sum())
     told = f"{after.sum():.0f} alerts of {len(scores.y)} rows, the champion {before.sum():.0f}, ×{math.exp(ratio):.2f}"
     if len(ticks) < LEAST_TICKS or abs(ratio) <= math.log(most):
-        return "LRR340", "PASS", told
+        return "LRR340", "PASS", f"{told}; at most ×{most:g} either way"
     side = math.copysign(1.0, ratio)
     rest = side * np.array([_log_ratio(before.sum() - b, after.sum() - a) for b, a in zip(before, after, strict=True)])
     if lower_bound(abs(ratio), rest) > 0:
@@ -54,9 +54,11 @@ def _cost(scores: HoldoutScores, result: TuneResult, config: Config) -> Answer:
     new, old, gates = result.challenger, scores.served, config.gates
     if new is None or old is None:
         return not_asked("there is no champion to compare sizes with")
-    told = f"{new.steps:,} {result.step_unit} and {new.size:,} bytes, the champion {old[0]:,} and {old[1]:,}"
-    slow = result.step_unit == "rounds" and new.steps > max(LIGHT_STEPS, gates.steps_ratio * old[0])
-    large = new.size > max(LIGHT_BYTES, gates.size_ratio * old[1])
+    counted, unit = result.step_unit == "rounds", result.step_unit.removesuffix("s" if new.steps == 1 else "")
+    most, largest = max(LIGHT_STEPS, gates.steps_ratio * old[0]), max(LIGHT_BYTES, gates.size_ratio * old[1])
+    told = f"{new.steps:,} {unit} and {new.size:,} bytes, the champion {old[0]:,} and {old[1]:,}; "
+    told += f"at most {f'{most:,.0f} and ' if counted else ''}{largest:,.0f}{'' if counted else ' bytes'} are allowed"
+    slow, large = counted and new.steps > most, new.size > largest
     return ("LRR371", "FAIL", told) if slow or large else ("LRR370", "PASS", told)
 
 
@@ -76,8 +78,9 @@ def _too_good(scores: HoldoutScores, result: TuneResult, config: Config) -> Answ
     now, new = loss.value(scores.y, scores.champion), loss.value(scores.y, scores.challenger)
     own = float(np.mean(scores.promised))
     least = min(now, own, own if scores.best is None else scores.best)
-    told = f"loss {new:.4g}, the champion now {now:.4g} and at its own judgement {own:.4g}"
-    if not new < min((1 - config.gates.too_good) * least, *scores.promised):
+    bound = min((1 - config.gates.too_good) * least, *scores.promised)
+    told = f"loss {new:.4g}, the champion now {now:.4g} and at its own judgement {own:.4g}; suspect below {bound:.4g}"
+    if not new < bound:
         return "LRR360", "PASS", told
     return "LRR361", "INCONCLUSIVE", f"{told}: too good to be true{_suspect(result)}"
 

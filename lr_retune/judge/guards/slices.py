@@ -53,7 +53,8 @@ def _answer(states: Mapping[str, tuple[State, float]], config: Config) -> Answer
     if unsafe or unseen:
         return "LRR312", "INCONCLUSIVE", f"critical, and not shown to be safe: {_some([*unsafe, *unseen])}"
     unknown = f"; unknown: {_some(told['UNKNOWN'])}: {THIN}" if told["UNKNOWN"] else ""
-    return "LRR310", "PASS", f"no harm shown in {len(states)} slices, {len(told['OK'])} of them safe{unknown}"
+    safe = f"{len(told['OK'])} of them safe, as a loss of {-SAFE:.0%} is excluded"
+    return "LRR310", "PASS", f"a loss beyond {-HARMED:.0%} is shown in none of {len(states)} slices, {safe}{unknown}"
 
 
 def _critical(name: str, asked: tuple[str, ...]) -> bool:

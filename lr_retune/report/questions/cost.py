@@ -44,7 +44,14 @@ def _served(case: Case) -> str:
     if won is None or not before.get("steps"):
         return ""
     unit = (case.result or {})["step_unit"].removesuffix("s")
-    return f" The challenger serves {several(won['steps'], unit)}, the champion {before['steps']:,}."
+    told, refit = several(won["steps"], unit), (case.result or {}).get("refit")
+    if not refit:
+        return f" The challenger serves {told}, the champion {before['steps']:,}."
+    more = ", as its steps grow with the rows" if refit["steps"] != won["steps"] else ""
+    return (
+        f" The challenger was judged with {told}; its refit on all rows serves {refit['steps']:,}{more}. "
+        f"The champion serves {before['steps']:,}."
+    )
 
 
 def _blocks(case: Case) -> Iterator[Block]:

@@ -35,6 +35,10 @@ ARMS = {
     "challenger": "challenger",
 }
 NOT_ASKED = "LRR300"  # a gate that had no question here
+JUDGED = (
+    "Both models are scored as they were judged, before any refit on all rows; "
+    "the champion's loss in production, above, is its refit's."
+)
 
 
 def section(case: Case) -> Section:
@@ -47,15 +51,23 @@ def _answer(case: Case) -> str:
         return "Nobody was judged."
     if case.before is None:
         return f"A first champion beats nobody; its loss on the holdout is {short(_loss(case, 'challenger'))}."
-    failed = [v for v in case.verdicts if v["status"] != "PASS"]
-    gates = several(len(case.verdicts), "gate")
-    if not failed:
-        return f"Yes: all {gates} answered PASS. {_interval(case)}".strip()
-    return f"No: {len(failed)} of {gates} did not answer PASS. {_interval(case)}".strip()
+    won = all(v["status"] == "PASS" for v in case.verdicts)
+    return f"{'Yes' if won else 'No'}: {counted(case)}. {_interval(case)}".strip()
+
+
+def counted(case: Case) -> str:
+    """How many gates passed, did not, and had no question here."""
+    idle = sum(v["code"] == NOT_ASKED for v in case.verdicts)
+    lost = sum(v["status"] != "PASS" for v in case.verdicts)
+    told = [f"{several(len(case.verdicts) - idle - lost, 'gate')} passed"]
+    told += [f"{lost} did not"] if lost else []
+    return ", ".join([*told, *([f"{idle} had nothing to ask"] if idle else [])])
 
 
 def _seen(case: Case) -> str:
-    return f"Gain over the champion on identical rows; whiskers: {case.interval} by the spread between ticks."
+    known = any(finite(end) for arm in ARMS for end in interval(case, arm))
+    whiskers = f" Whiskers: {case.interval} by the spread between ticks." if known else ""
+    return f"Gain over the champion on identical rows.{whiskers} {JUDGED}"
 
 
 def _interval(case: Case) -> str:
@@ -151,8 +163,12 @@ def _arithmetic(case: Case) -> Iterator[Block]:
         ("floor asked of it", share(floor), "0 at the champion's rate, [gates] floor at a new one"),
         ("lower end of the interval", share(found["low"]), _held(found["low"], -rules["margin"], strict=True)),
         ("margin that it must exclude", share(-rules["margin"]), "[gates] margin"),
-        ("upper end of the interval", share(found["high"]), "below 0: worse, FAIL"),
-        ("one-sided level of each end", unsigned(case.alpha), "what looks at the same ticks share"),
+        ("upper end of the interval", share(found["high"]), _upper(found["high"])),
+        (
+            "one-sided level of each end",
+            unsigned(case.alpha),
+            "[gates] alpha, or what earlier looks left of it",
+        ),
     ]
     yield table("The arithmetic of the comparison", ("figure", "value", "held against"), rows, id="arithmetic")
     told = {k: v for k, v in (found.get("evidence") or {}).items() if found["gate"] != "slices"}
@@ -167,6 +183,12 @@ def _held(value: Any, bound: Any, *, strict: bool = False) -> str:
     if not finite(value) or not finite(bound):
         return "–"
     return "reached" if value > bound or (value == bound and not strict) else "not reached"
+
+
+def _upper(high: Any) -> str:
+    if not finite(high):
+        return "–"
+    return "below 0: worse, FAIL" if high < 0 else "not below 0, so not shown to be worse"
 
 
 def _look(look: Mapping[str, Any] | None) -> Iterator[Block]:

@@ -16,8 +16,7 @@ def section(case: Case) -> Section:
 
 def _answer(case: Case) -> str:
     if case.ended is not None:
-        what = "It is undone" if case.ended["what"] == "rolled back" else "There is a newer champion"
-        return f"{what}: version {case.ended['version']} is champion since {day(case.ended['as_of'])}."
+        return _over(case, case.ended)
     if case.outcome == "promoted" and case.before is None:
         return "It is the first champion: there is nothing to go back to."
     if case.outcome == "rolled_back" and case.before:
@@ -29,6 +28,15 @@ def _answer(case: Case) -> str:
     if case.outcome == "awaiting_approval":
         return "Nothing has changed yet: approve it or reject it."
     return "Production was not changed, so there is nothing to undo."
+
+
+def _over(case: Case, ended: Mapping[str, Any]) -> str:
+    made, back = (known.get("version") for known in (case.after, case.before or {}))
+    told = f"Version {made} was {became(ended)} on {day(ended['as_of'])}."
+    if ended["what"] == "rolled back":
+        return f"{told} Two commands put it back, as the rollback froze it."
+    undone = f"To undo this decision too, go back to version {back}. " if back else ""
+    return f"{told} {undone}The commands below verify files and golden predictions first."
 
 
 def became(each: Mapping[str, Any]) -> str:
@@ -55,19 +63,25 @@ def urgent(case: Case) -> tuple[tuple[str, str], ...]:
 
 
 def _undo(case: Case, id: str) -> Iterator[tuple[str, str]]:
-    back = None if case.before is None else case.before.get("version")
-    if case.outcome in ("promoted", "rolled_back") and back is not None and case.ended is None:
-        if case.outcome == "rolled_back":
-            what = f"first: version {back} was frozen by the rollback, and may be champion again"
-            yield f'lr-retune lift {shlex.quote(str(back))} --reason "…"', what
-        undone = f'lr-retune rollback --to {shlex.quote(str(back))} --reason "…"'
-        yield undone, f"undo: version {back} is champion again, after its files and golden predictions were verified"
-    if case.ended is not None and case.ended["what"] == "replaced" and case.after.get("version"):
-        again = shlex.quote(str(case.after["version"]))
-        yield f'lr-retune rollback --to {again} --reason "…"', f"go back to version {again}, which this decision made"
+    made, back = (None if known is None else known.get("version") for known in (case.after, case.before))
+    ended = None if case.ended is None else case.ended["what"]
+    if case.outcome in ("promoted", "rolled_back"):
+        if back is not None and ended != "rolled back":
+            yield from _to(back, "undo", frozen=case.outcome == "rolled_back")
+        if made is not None and ended is not None:
+            yield from _to(made, "put back what this decision made", frozen=ended == "rolled back")
     if case.outcome == "awaiting_approval":
         yield f'lr-retune approve {id} --reason "…"', "promote the challenger"
         yield f'lr-retune reject {id} --reason "…"', "keep the champion"
+
+
+def _to(version: Any, what: str, *, frozen: bool) -> Iterator[tuple[str, str]]:
+    name = shlex.quote(str(version))
+    if frozen:
+        why = f"first: version {version} was frozen by the rollback, and may be champion again"
+        yield f'lr-retune lift {name} --reason "…"', why
+    told = f"{what}: version {version} is champion again, after its files and golden predictions were verified"
+    yield f'lr-retune rollback --to {name} --reason "…"', told
 
 
 def _next(case: Case, id: str) -> Iterator[tuple[str, str]]:

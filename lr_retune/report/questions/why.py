@@ -25,6 +25,11 @@ from lr_retune.report.blocks import (
 )
 from lr_retune.report.plots import series_plot
 
+SERVING = (
+    "It is the loss of the model that serves; the gate scores the same champion as it was judged, "
+    "before its refit on all rows, so the two differ on the same rows."
+)
+
 
 def section(case: Case) -> Section:
     """What was seen, and which reasons it gave."""
@@ -64,7 +69,7 @@ def _loss(facts: Mapping[str, Any]) -> Iterator[Block]:
     mature = sum(t.mature for t in seen)
     told = f"The champion's loss in the {several(len(seen), 'tick')} that are watched"
     told += f"; {len(seen) - mature} hollow, whose labels are not complete" if mature < len(seen) else ""
-    yield Figure(series_plot(seen, promised), f"{told}.")
+    yield Figure(series_plot(seen, promised), f"{told}. {SERVING}")
     rows: list[tuple[Any, ...]] = [
         ("mean loss of complete ticks", number(loss.get("value"))),
         ("90 % interval, by the spread between ticks", f"{short(loss.get('low'))} to {short(loss.get('high'))}"),
