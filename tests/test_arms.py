@@ -176,7 +176,7 @@ def test_what_answers_in_place_of_the_plain_rate_leads_it_beyond_chance(seed: in
         assert lead(trial, plain[0]) > LEAD * error
         assert "stays" not in seen.reason
     elif not seen.reason.startswith("rate 0.05 "):
-        assert ". The plain rate 0.05 stays: rate 0." in seen.reason
+        assert ". The search takes the default rate 0.05: rate 0." in seen.reason
 
 
 @given(seed=st.integers(0, 999), better=st.floats(-0.05, 0.1), few=st.floats(0.1, 2), more=st.floats(0, 2))
@@ -218,7 +218,7 @@ def near_plain(old: Named | None, user_range: Range | None, plain: float = 0.05)
 def test_the_plain_rate_answers_unless_the_user_forbids_it_or_it_is_no_good() -> None:
     found = near_plain(None, None)
     assert found.models["challenger"][0].learning_rate == 0.05
-    assert found.reason.count("The plain rate 0.05 stays: rate 0.0501 ") == 1
+    assert found.reason.count("The search takes the default rate 0.05: rate 0.0501 ") == 1
     assert (found.cost["search"].fits, found.cost["fixed"].fits) == (1, 1)
     assert near_plain(None, Range(0.0501, 0.3)).models["challenger"][0].learning_rate == 0.0501
     assert near_plain(None, None, plain=0.9).models["challenger"][0].learning_rate == 0.0501
@@ -230,7 +230,7 @@ def test_the_plain_rate_answers_unless_the_user_forbids_it_or_it_is_no_good() ->
 def test_the_plain_rate_too_has_to_lead_the_old_one_beyond_chance() -> None:
     near = near_plain(Named(0.0502), None)
     assert near.same_rate
-    assert near.reason.index("The plain rate 0.05 stays") < near.reason.index("The old rate stays")
+    assert near.reason.index("The search takes the default rate 0.05") < near.reason.index("The old rate stays")
     far = near_plain(Named(0.9), None)
     assert far.models["challenger"][0].learning_rate == 0.05
     assert not far.same_rate
@@ -239,7 +239,7 @@ def test_the_plain_rate_too_has_to_lead_the_old_one_beyond_chance() -> None:
 def test_a_plain_rate_that_is_the_old_one_stays_and_is_said_to_once() -> None:
     found = near_plain(Named(0.05), None)
     assert found.same_rate
-    assert found.reason.count("stays") == 1
+    assert found.reason.count("default rate") == 1
     assert found.repeats == {}
 
 

@@ -125,7 +125,7 @@ def test_a_refits_page_calls_its_one_fit_the_challenger_and_shows_the_way_to_the
 def test_every_arm_has_its_interval_and_a_lead_is_told_stretch_by_stretch(cases: dict[str, Case]) -> None:
     seen = Read(decision_page(cases["promoted"]))
     told = seen.island["judgement"]
-    for arm, name in (("control", "old rate"), ("fixed", "the family")):
+    for arm, name in (("control", "old rate"), ("fixed", "default rate")):
         row = seen.row("arms", name) if arm in told["losses"] else None
         assert row is None or (arm in told["arms"] and "%" in row[5][0])
     assert "fixed" in told["arms"]

@@ -113,7 +113,8 @@ def _legend(states: Sequence[TrialState]) -> list[str]:
 
 def _rate_title(ranked: Sequence[Trial], lost: Sequence[Trial], chosen: float | None) -> str:
     picked = f"chosen: {chosen:.4g}" if chosen is not None else "none chosen"
-    return f"Loss on valid against learning rate: {len(ranked)} rates with a loss, {len(lost)} without, {picked}"
+    rates = len({t.learning_rate for t in ranked})
+    return f"Loss on valid against learning rate: {rates} rates with a loss, {len(lost)} trials without, {picked}"
 
 
 # ── loss over steps ───────────────────────────────────────────────────────────────────────────────

@@ -87,7 +87,7 @@ def _plain_unless_led(
         if ahead > errors * (error or 0.0):
             return seen
         why = f"{told} leads it by {ahead:.2%} on valid, chance alone makes {error:.2%}"
-    reason = f"{seen.reason}. The plain rate {plain[0].learning_rate:g} stays: {why}"
+    reason = f"{seen.reason}. The search takes the default rate {plain[0].learning_rate:g}: {why}"
     return replace(seen, number=plain[0].number, reason=reason)
 
 

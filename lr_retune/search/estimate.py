@@ -202,7 +202,7 @@ def _terms(points: Sequence[Point], origin: float) -> np.ndarray:
 
 def _reason(taken: Trial, first: Trial, back: float, noise: float, zone: Sequence[float]) -> str:
     noisy = f"luck alone moves a loss by about {noise:.1%}, up to {TIED:g} times that counts as tied"
-    tied = ", ".join(f"{rate:.4g}" for rate in sorted(zone) if rate != taken.learning_rate)
+    tied = ", ".join(dict.fromkeys(f"{rate:.4g}" for rate in sorted(zone) if rate != taken.learning_rate))
     told = f"tied with it: {tied}" if tied else "no other is tied with it"
     if taken.number == first.number:
         return f"rate {taken.learning_rate:.4g} is the lowest on valid of those tried; {told} ({noisy})"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lr_retune.report.blocks import Block, Case, Section, Table, amount, cells, several, short, table
+from lr_retune.report.blocks import Block, Case, Cell, Section, Table, amount, cells, several, short, table
 
 NAMES = {
     "search": "candidates of the search",
-    "control": "the champion's rate on fresh data",
-    "fixed": "the family's default rate",
+    "control": "the old rate on fresh data",
+    "fixed": "the default rate of the family",
     "repeats": "repeats by other seeds",
     "apart": "seeds that tell what the rate brought",
     "old_rows": "the new rate on the champion's rows",
@@ -36,7 +36,9 @@ def _answer(case: Case) -> str:
             return f"A probe of {several(probe['cost']['fits'], 'small fit')}, {probe['cost']['steps']:,} steps in all."
         return "Nothing was trained." if case.facts is None else "One look at the data; nothing was trained."
     all_, unit = _total(case), case.result["step_unit"].removesuffix("s")
-    return f"{several(all_['fits'], 'fit')}, {several(all_['steps'], unit)} in all.{_served(case)}"
+    refits = (case.result["cost"].get("refit") or {}).get("fits", 0)
+    of = f" ({all_['fits'] - refits} to choose and judge, {refits} to serve)" if refits else ""
+    return f"{several(all_['fits'], 'fit')}{of}, {several(all_['steps'], unit)} in all.{_served(case)}"
 
 
 def _served(case: Case) -> str:
@@ -70,8 +72,15 @@ def _blocks(case: Case) -> Iterator[Block]:
 
 def _serving(case: Case, unit: str) -> Table:
     result = case.result or {}
-    named = {"challenger": "challenger", "refit": "its refit, to serve", "control": "control", "fixed": "fixed"}
+    named = {
+        "challenger": "challenger",
+        "refit": "its refit, to serve",
+        "control": "old rate, fresh data",
+        "fixed": "default rate",
+    }
     arms = [(name, result[arm]) for arm, name in named.items() if result.get(arm)]
     rows = [cells("champion", amount((case.before or {}).get("steps")), "–")] if case.before else []
-    rows += [cells(name, amount(arm["steps"]), f"{short(arm['size'] / 1000, 4)} kB") for name, arm in arms]
-    return table("Work of serving one row", ("model", unit, "size of its file"), rows, pairs=True)
+    rows += [
+        cells(name, amount(arm["steps"]), Cell(f"{short(arm['size'] / 1000, 4)} kB", arm["size"])) for name, arm in arms
+    ]
+    return table("Work of serving one row", ("model", unit, "size of its file"), rows)

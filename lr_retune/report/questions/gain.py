@@ -42,15 +42,23 @@ def _blocks(case: Case) -> Iterator[Block]:
     spread = {**((case.judgement.get("origin") or {}).get("effects") or {}), "total": case.paired}
     rows = [(PARTS.get(name, name.replace("_", " ")), found[name], spread.get(name) or {}) for name in names]
     gains = [Gain(told, value, ends.get("low"), ends.get("high")) for told, value, ends in rows]
-    caption = (
-        "Parts of the gain, each a share of the champion's loss on the holdout. Whiskers of the parts count the luck "
-    )
-    caption += "of ticks and of seeds; those of all of it are the judge's own."
-    yield Figure(forest_plot("Where the gain came from", gains), caption)
+    yield Figure(forest_plot("Where the gain came from", gains), _caption(case, spread))
     told = [(text, share(v), between(e.get("low"), e.get("high")) or "–", _finding(e)) for text, v, e in rows]
     yield table("Parts of the gain", ("part", "gain", case.interval, "beyond chance"), told, id="attribution")
     if said := (case.judgement.get("origin") or {}).get("told"):
         yield Note(said)
+
+
+def _caption(case: Case, spread: Mapping[str, Any]) -> str:
+    told = "Parts of the gain, each a share of the champion's loss on the holdout."
+    if not any((spread.get(name) or {}).get("low") is not None for name in PARTS if name != "total"):
+        return told
+    seeds = (case.judgement.get("origin") or {}).get("seeds") or 1
+    luck = f"of ticks and of {seeds} seeds" if seeds > 1 else "of ticks alone, as one seed was fitted"
+    return (
+        f"{told} Whiskers of the parts count the luck {luck}, by a method made to tell causes apart; that of all of it "
+        "is the gate's. So the same fit may show two intervals."
+    )
 
 
 def _finding(effect: Mapping[str, Any]) -> str:

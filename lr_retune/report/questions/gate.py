@@ -27,11 +27,12 @@ from lr_retune.report.blocks import (
 )
 from lr_retune.report.forest import Gain, forest_plot
 from lr_retune.report.questions import beside
+from lr_retune.report.questions.statistics import METHODS, statistic
 
 ARMS = {
     "champion": "champion",
     "control": "old rate, fresh data",
-    "fixed": "the family's default rate",
+    "fixed": "default rate, fresh data",
     "challenger": "challenger",
 }
 NOT_ASKED = "LRR300"  # a gate that had no question here
@@ -173,7 +174,10 @@ def _arithmetic(case: Case) -> Iterator[Block]:
     yield table("The arithmetic of the comparison", ("figure", "value", "held against"), rows, id="arithmetic")
     told = {k: v for k, v in (found.get("evidence") or {}).items() if found["gate"] != "slices"}
     if told:
-        rows = [(name.replace("_", " "), number(v) if finite(v) else str(v)) for name, v in sorted(told.items())]
+        rows = [
+            (statistic(name), number(v) if finite(v) else METHODS.get(str(v), str(v)))
+            for name, v in sorted(told.items())
+        ]
         yield table("What a statistician asks next", ("figure", "value"), rows, folded=True)
     if found.get("promise") or case.judgement.get("promise"):
         yield Note(str(found.get("promise") or case.judgement["promise"]))

@@ -38,7 +38,7 @@ def _answer(case: Case) -> str:
         return "No rate gave a model that could be judged."
     rate, told = short(result["challenger"]["learning_rate"]), result.get("estimate")
     if result["same_rate"]:
-        return f"The challenger carries the champion's rate, {rate}."
+        return f"The challenger carries the old rate, the champion's {rate}."
     zone = f", any of {short(told['low'])} to {short(told['high'])} cannot be told from the best" if told else ""
     return f"{rate} was chosen{zone}.{_wall(result)}"
 
@@ -60,7 +60,7 @@ def _blocks(case: Case) -> Iterator[Block]:
         yield from _last(case)
         return
     picture = rate_plot(fitted, chosen, (case.before or {}).get("learning_rate"), told)
-    yield Figure(picture, _caption(told))
+    yield Figure(picture, f"{_caption(told, lost=any(t.loss is None for t in fitted))}{_edge(fitted, chosen)}")
     if case.sweeps:
         yield Figure(case.sweeps, "Range test: the loss while the rate rises within one fit.")
     if told:
@@ -78,8 +78,18 @@ def _last(case: Case) -> Iterator[Block]:
         yield Commands(((command, f"the page of the last search, of {day(case.searched['as_of'])}"),))
 
 
-def _caption(told: Mapping[str, Any] | None) -> str:
-    marks = "Rates without a loss are marked at the upper edge by what became of them."
+def _edge(fitted: list[Any], chosen: float | None) -> str:
+    """Where the rate that was taken is an end of those that were tried."""
+    rates = [t.learning_rate for t in fitted if t.role == "candidate"]
+    if chosen is None or len(rates) < 2 or min(rates) < chosen < max(rates):
+        return ""
+    end, beyond = ("lowest", "lower") if chosen <= min(rates) else ("highest", "higher")
+    return f" {short(chosen)} is the {end} rate that was tried: nothing is known of {beyond} ones."
+
+
+def _caption(told: Mapping[str, Any] | None, *, lost: bool) -> str:
+    marks = "Dots: candidates; orange: the old rate; hollow: the default rate."
+    marks += " Rates without a loss are marked at the upper edge by what became of them." if lost else ""
     if not told:
         return f"Loss on valid of every rate that was fitted. {marks}"
     told_of = (

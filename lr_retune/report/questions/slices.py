@@ -14,6 +14,10 @@ _FIGURE = r"([+-]?\d+(?:\.\d+)?)"
 _SHOWN = re.compile(  # how the gate writes a slice's state, with or without gain and interval
     rf"(HARM|OK|UNKNOWN)(?: {_FIGURE} %(?: \[{_FIGURE}, {_FIGURE}\])?)?"
 )
+STATES = (
+    "HARM: shown to lose more than 2 %, over all slices together. OK: safe, as a loss of 10 % is excluded. "
+    "UNKNOWN: neither, or fewer than 200 rows or 7 ticks."
+)
 _DRAWN = 24  # a longer picture is a table
 
 
@@ -42,10 +46,15 @@ def _blocks(case: Case) -> Iterator[Block]:
     ordered = sorted(found, key=lambda s: (s.state != "HARM", s.gain is None, s.gain or 0.0, s.name))
     gains = [Gain(s.name, s.gain, s.low, s.high, TONES[s.state]) for s in ordered[:_DRAWN] if s.gain is not None]
     if gains:
-        told = f"Gain over the champion by slice; whiskers: {case.interval}, each slice by itself."
+        known = any(s.low is not None for s in found)
+        told = "Gain over the champion by slice" + (
+            f"; whiskers: {case.interval}, each slice by itself." if known else "; older records hold no intervals."
+        )
         yield Figure(forest_plot("Gain over the champion by slice", gains), told)
     rows = [(s.name, Cell(s.state, tone=TONES[s.state]), share(s.gain), between(s.low, s.high) or "–") for s in ordered]
-    yield table("Slices, those with harm first", ("slice", "state", "gain", case.interval), rows, id="slices")
+    yield table(
+        f"Slices, those with harm first. {STATES}", ("slice", "state", "gain", case.interval), rows, id="slices"
+    )
     thin = sum(s.state == "UNKNOWN" for s in found)
     if thin:
         yield Note(f"{several(thin, 'slice')} too thin to be told; harm there may be missed.", "warn")

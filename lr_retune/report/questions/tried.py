@@ -47,7 +47,9 @@ def _answer(case: Case) -> str:
     ended = [(state, sum(t["state"] == state for t in found)) for state in dict.fromkeys(t["state"] for t in found)]
     states = ", ".join(f"{count} {state}" for state, count in ended)
     what = "A refit at the champion's rate on fresh data" if result["strategy"] == "refit" else _searched(result)
-    return f"{what}: {several(len(found), 'trial')} ({states})."
+    shared = sum(str(t["note"] or "").startswith("the fit of trial") for t in found)
+    same = f", of which {shared} {'is' if shared == 1 else 'are'} the fit of another one" if shared else ""
+    return f"{what}: {several(len(found), 'trial')} ({states}){same}."
 
 
 def _searched(result: Mapping[str, Any]) -> str:
