@@ -61,6 +61,7 @@ class Read(HTMLParser):
             self._in = ""
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\u00a0", " ")
         if self._in == "script":
             self.island = json.loads(data)
         elif self._table and self.tables[self._table] and self.tables[self._table][-1]:

@@ -45,7 +45,8 @@ def forest_plot(title: str, gains: Sequence[Gain], bounds: Sequence[tuple[float,
     parts.append(svg.line(x.at(0.0), _HEAD - 6, x.at(0.0), bottom, width=1.5))
     for at, name in bounds:
         parts.append(svg.line(x.at(at), _HEAD - 6, x.at(at), bottom, color=ORANGE, dash="4 3", width=1.5))
-        parts.append(svg.text(x.at(at), _HEAD - 12, name, color=ORANGE, size=11))
+        side = "middle" if at > 0 else "end"  # beside the line of no gain, not across it
+        parts.append(svg.text(x.at(at), _HEAD - 12, name, anchor=side, color=ORANGE, size=11))
     for i, gain in enumerate(gains):
         parts += _one(gain, x, _HEAD + _ROW * i + _ROW / 2)
     parts.append(svg.text(_NAMES, bottom + 36, "← worse", anchor="start", size=11))

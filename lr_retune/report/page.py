@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from lr_retune.report import timeline
 from lr_retune.report.blocks import Block, Case, Figure, Section, Table, day, table
 from lr_retune.report.headline import headline
 from lr_retune.report.island import island
+from lr_retune.report.plots import SHADES
 from lr_retune.report.questions import answered
 from lr_retune.report.svg import BLUE, GREEN, INK, ORANGE, RED
 from lr_retune.report.timeline import Life
@@ -106,6 +108,12 @@ def themed_style() -> str:
         for color, name in _THEMED.items()
         for part in ("fill", "stroke")
     ]
+    rules += [
+        f'figure [{part}="{color}"]{{{part}:color-mix(in srgb,var(--blue) {100 * k / 6:.0f}%,var(--orange))}}'
+        for k, color in enumerate(SHADES)
+        if color not in _THEMED
+        for part in ("fill", "stroke")
+    ]
     return "\n".join([(_PLACE / "style.css").read_text(encoding="utf-8").strip(), *rules])
 
 
@@ -134,7 +142,7 @@ def visible(text: str) -> str:
     >>> print(visible("a\x1b[31mb"))
     a␛[31mb
     """
-    return "".join(_shown(c) for c in text)
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", "".join(_shown(c) for c in text))  # a figure keeps its unit
 
 
 def _shown(character: str) -> str:

@@ -20,6 +20,7 @@ _MARKS: dict[TrialState, tuple[str, str]] = {
     "failed": ("!", RED),
 }
 _POINTS = 160  # per curve: more cannot be seen at this width
+_NAMED, _WIDE = 12, 44  # curves that are named, and pixels for each name: more do not fit above the plot
 _LABELS = 36  # pixels above the rate plot for the names of its two uprights
 
 
@@ -55,14 +56,12 @@ def rate_plot(
     curved = estimate is not None and lowest is not None and len(estimate["curve"]) > 1
     if estimate is not None and lowest is not None:
         parts += smooth.drawn(estimate, lowest, x, y, TOP + _LABELS)
-    for rate in _known(control_rate):
-        parts += _upright(x.at(rate), f"champion's rate {rate:.4g}", ORANGE, "2 3", row=0)
-    for rate in _known(chosen):
-        parts += _upright(x.at(rate), f"chosen {rate:.4g}", BLUE, "6 3", row=1)
+    parts += _uprights(x, chosen, control_rate)
     tried = sorted((t for t in ranked if t.role == "candidate"), key=lambda t: (t.learning_rate, t.number))
     if not curved:
         parts.append(svg.path([(x.at(t.learning_rate), y.at(_loss(t))) for t in tried], color=BLUE))
-    parts += [_point(t, x, y, picked=t.learning_rate == chosen) for t in ranked]
+    above = sorted(ranked, key=lambda t: t.role == "candidate")  # a shared fit shows as a dot in a wider one
+    parts += [_point(t, x, y, picked=t.learning_rate == chosen) for t in above]
     lost = [t for t in shown if t.state in _MARKS]
     parts += [_lost(t, x) for t in lost]
     parts += _legend(list(dict.fromkeys(t.state for t in lost)))
@@ -80,6 +79,17 @@ def _near(losses: list[float]) -> list[float]:
     return [loss for loss in losses if loss <= top]
 
 
+def _uprights(x: Axis, chosen: float | None, old: float | None) -> list[str]:
+    if chosen is not None and chosen == old and _known(chosen):
+        return _upright(x.at(chosen), f"champion's rate, chosen again: {chosen:.4g}", BLUE, "6 3", row=1)
+    parts: list[str] = []
+    for rate in _known(old):
+        parts += _upright(x.at(rate), f"champion's rate {rate:.4g}", ORANGE, "2 3", row=0)
+    for rate in _known(chosen):
+        parts += _upright(x.at(rate), f"chosen {rate:.4g}", BLUE, "6 3", row=1)
+    return parts
+
+
 def _upright(at: float, name: str, color: str, dash: str, *, row: int) -> list[str]:
     anchor = "end" if at > CENTRE else "start"
     return [
@@ -91,7 +101,7 @@ def _upright(at: float, name: str, color: str, dash: str, *, row: int) -> list[s
 def _point(trial: Trial, x: Axis, y: Axis, *, picked: bool) -> str:
     told = f"{trial.role} {trial.learning_rate:.4g}: loss {_loss(trial):.6g} at {trial.steps} steps"
     color = BLUE if trial.role == "candidate" else ORANGE
-    radius = 6.5 if picked else 4
+    radius = (6.5 if picked else 4) + (0 if trial.role == "candidate" else 2.5)
     at = x.at(trial.learning_rate), y.at(_loss(trial))
     return svg.dot(*at, color=color, radius=radius, hollow=trial.role == "fixed", told=told)
 
@@ -122,29 +132,48 @@ def curves_plot(trials: Sequence[Trial], step_unit: str = "steps") -> str:
     """Valid curve loss against steps (log axis) of every candidate, its best step dotted, as one SVG element."""
     shown = [t for t in trials if t.role == "candidate" and _positive(t.learning_rate) and _curve(t).size]
     shown.sort(key=lambda t: (-t.learning_rate, t.number))
-    x = svg.axis([1.0, *(float(len(t.curve)) for t in shown)], LEFT, RIGHT - 90, log=True)
     y = svg.axis(_ends([_curve(t) for t in shown]), BOTTOM, TOP)
+    x = svg.axis([1.0, *(float(_last(t, y) + 1) for t in shown)], LEFT, RIGHT, log=True)
     parts = svg.frame(x, y, f"{step_unit} (log)", "curve loss on valid")
-    for i, trial in enumerate(shown):
-        parts += _one_curve(trial, x, y, _shade(i, len(shown)), row=i)
+    colors = [_shade(i, len(shown)) for i in range(len(shown))]
+    for trial, color in zip(shown, colors, strict=True):
+        parts += _one_curve(trial, x, y, color)
+    parts += _names(shown[:_NAMED], colors, x, y)
     if not shown:
         parts.append(svg.text(CENTRE, MIDDLE, "no curves"))
     return svg.picture(f"Loss on valid after each of the {step_unit}, {len(shown)} learning rates", parts)
 
 
-def _one_curve(trial: Trial, x: Axis, y: Axis, color: str, *, row: int) -> list[str]:
+def _last(trial: Trial, y: Axis) -> int:
+    """The last step of a curve that is not above the picture."""
+    curve = _curve(trial)
+    return int(np.flatnonzero(curve <= y.high)[-1]) if (curve <= y.high).any() else len(curve) - 1
+
+
+def _names(shown: Sequence[Trial], colors: Sequence[str], x: Axis, y: Axis) -> list[str]:
+    """Each rate above where its curve comes into the picture; those that would touch stand beside one another."""
+    begins = []
+    for trial, color in zip(shown, colors, strict=False):
+        curve = _curve(trial)
+        first = int(np.argmax(curve <= y.high))
+        begins.append((x.at(first + 1.0), -float(curve[first]), f"{trial.learning_rate:.3g}", color))
+    parts, free = [], float(LEFT - _WIDE)
+    for left, (at, _, name, color) in enumerate(sorted(begins)):
+        free = min(max(at, free + _WIDE), RIGHT - _WIDE * (len(begins) - 1 - left))
+        parts.append(svg.text(free, TOP - 8, name, color=color, size=11))
+    return parts
+
+
+def _one_curve(trial: Trial, x: Axis, y: Axis, color: str) -> list[str]:
     curve = _curve(trial)
     best = int(np.argmin(curve))
     steps = np.unique(np.append(np.geomspace(1, len(curve), _POINTS).astype(int) - 1, best))
     points = [(x.at(s + 1.0), y.at(float(curve[s]))) for s in steps if curve[s] <= y.high]
     told = f"{trial.learning_rate:.4g}: lowest at {best + 1}, {trial.state}"
-    parts = [
+    return [
         svg.path(points, color=color),
         svg.dot(x.at(best + 1.0), y.at(float(curve[best])), color=color, radius=3, told=told),
     ]
-    if row < 15:  # as many as fit beside the plot
-        parts.append(svg.text(RIGHT + 8, TOP + 15 * row, f"{trial.learning_rate:.3g}", anchor="end", color=color))
-    return parts
 
 
 def _ends(curves: Sequence[np.ndarray]) -> list[float]:
@@ -158,9 +187,15 @@ def _ends(curves: Sequence[np.ndarray]) -> list[float]:
 
 def _shade(i: int, n: int) -> str:
     """From orange (large rates) to blue (small ones), through mid tones."""
-    share = i / (n - 1) if n > 1 else 1.0
+    return SHADES[round(i / (n - 1) * (len(SHADES) - 1))] if n > 1 else BLUE
+
+
+def _mixed(share: float) -> str:
     pairs = ((int(ORANGE[k : k + 2], 16), int(BLUE[k : k + 2], 16)) for k in (1, 3, 5))
     return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in pairs)
+
+
+SHADES = [_mixed(k / 6) for k in range(7)]  # so few that a page can give each a colour of its theme
 
 
 # ── loss over time ────────────────────────────────────────────────────────────────────────────────
@@ -193,8 +228,8 @@ def _time_axis(ticks: Sequence[TickLoss]) -> Axis:
 
 
 def _dates(ticks: Sequence[TickLoss]) -> list[tuple[float, str]]:
-    """Six dates at most; with the hour where all ticks lie within three days."""
-    every = max(1, -(-len(ticks) // 6))
+    """Five dates at most; with the hour where all ticks lie within three days."""
+    every = max(1, -(-len(ticks) // 5))
     short = bool(ticks) and ticks[-1].start - ticks[0].start < timedelta(days=3)
     pattern = "%m-%d %H:%M" if short else "%Y-%m-%d"
     return [(float(micros(t.start)), t.start.astimezone(UTC).strftime(pattern)) for t in ticks[::every]]

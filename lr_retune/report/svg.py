@@ -52,7 +52,7 @@ def axis(values: Iterable[float], start: float, end: float, *, log: bool = False
 
 
 def _steps(low: float, high: float) -> list[float]:
-    rough = high / 4 - low / 4
+    rough = (high / 4 - low / 4) / 1.5
     size = 10.0 ** math.floor(math.log10(rough)) if rough > 1e-300 else 0.0
     step = next((size * m for m in (1, 2, 5, 10) if size * m >= rough), 0.0)
     if not step or not math.isfinite(low / step):
@@ -78,9 +78,10 @@ def text(x: float, y: float, content: str, *, anchor: str = "middle", color: str
 
 
 def mark(x: float, y: float, label: str) -> str:
-    """A tick's label below its place, moved where it would be cut by the right edge."""
-    beyond = x + 3.5 * len(label) > WIDTH
-    return text(WIDTH if beyond else x, y, label, anchor="end" if beyond else "middle", size=11)
+    """A tick's label below its place, moved where it would stick out at the right."""
+    most = RIGHT + 10
+    beyond = x + 3.5 * len(label) > most
+    return text(most if beyond else x, y, label, anchor="end" if beyond else "middle", size=11)
 
 
 def safe(content: str) -> str:

@@ -49,5 +49,5 @@ def lines_plot(title: str, lines: Mapping[str, Sequence[Point]], names: tuple[st
 def _axes(xs: list[float], ys: list[float], fair: bool) -> tuple[Axis, Axis]:
     if not fair:
         return svg.axis(xs, LEFT + 12, RIGHT - 12), svg.axis(ys, BOTTOM, TOP)
-    most = [1.05 * max(values, default=1.0) or 1.0 for values in (xs, ys)]
-    return Axis(0.0, most[0], LEFT, RIGHT), Axis(0.0, most[1], BOTTOM, TOP)
+    most = 1.05 * max([*xs, *ys], default=1.0) or 1.0
+    return Axis(0.0, most, LEFT, RIGHT), Axis(0.0, most, BOTTOM, TOP)
