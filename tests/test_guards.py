@@ -220,6 +220,15 @@ def test_a_challenger_that_is_far_slower_or_larger_to_serve_fails() -> None:
     assert answer(serving_cost, regression(), config())[0] == "LRR300"
 
 
+def test_a_guard_that_passes_says_the_limit_that_was_kept() -> None:
+    said = answer(calibration, classes(shift=0.2), binary())[2]
+    assert said.endswith("points, 25 are allowed")
+    served = replace(regression(), served=(100, 100_000), promised=(8.0,))
+    said = answer(serving_cost, served, config(), result(steps=1))[2]
+    assert said == "1 round and 1,000 bytes, the champion 100 and 100,000; at most 2,000 and 2,000,000 are allowed"
+    assert answer(too_good, served, config())[2].split("; ")[1].startswith("suspect below ")
+
+
 @pytest.mark.fault("A9")
 def test_a_feature_that_knows_the_label_is_too_good_to_be_true() -> None:
     scores = replace(classes(), promised=(0.33, 0.35, 0.34))

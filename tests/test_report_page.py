@@ -181,6 +181,27 @@ def test_the_verdict_follows_from_the_figures_of_the_page(cases: dict[str, Case]
     assert parts["fresh data, old rate"] + parts["new rate, same data"] == pytest.approx(parts["all of it"])
 
 
+def test_gates_without_a_question_are_not_counted_as_passed(cases: dict[str, Case]) -> None:
+    page = decision_page(cases["promoted"])
+    answers = [row[2][0] for row in Read(page).tables["verdicts"][1:]]
+    idle = answers.count("not asked")
+    assert idle
+    assert f"What decided: {len(answers) - idle} gates passed, {idle} had nothing to ask." in page.decode()
+
+
+def test_what_is_undone_or_replaced_since_is_seen_at_the_top_and_has_a_way_back(cases: dict[str, Case]) -> None:
+    made = cases["promoted"].after["version"]
+    for what, version, tone, ways in (
+        ("rolled back", "1", "warn", [f"lift {made}", f"rollback --to {made}"]),
+        ("replaced", "9", "calm", ["rollback --to 1", f"rollback --to {made}"]),
+    ):
+        later = ({"what": what, "as_of": day(120).isoformat(), "who": "ops", "why": "", "version": version},)
+        seen = Read(page := decision_page(replace(cases["promoted"], later=later)))
+        assert f'<h1 class="{tone}"><span class="verdict">promoted, later {what}</span>' in page.decode()
+        told = [command.split(" --reason")[0] for command in seen.island["commands"] if "--reason" in command]
+        assert told == [f"lr-retune {way}" for way in ways]
+
+
 def test_the_same_case_gives_the_same_bytes(cases: dict[str, Case]) -> None:
     for case in cases.values():
         assert decision_page(case) == decision_page(copy.deepcopy(case))

@@ -108,7 +108,8 @@ def _rate(case: Case) -> list[tuple[str, str, str]]:
     beside = "" if old is None else "unchanged" if tried in (None, old) else f"tried {short(tried)}"
     if old is not None and new != old:
         beside = f"before {short(old)}"
-    return [("learning rate in production", short(new), beside)] if finite(new) else []
+    name = "learning rate in production" if case.ended is None else "learning rate it put in production"
+    return [(name, short(new), beside)] if finite(new) else []
 
 
 def _seen(case: Case) -> list[tuple[str, str, str]]:

@@ -20,7 +20,7 @@ _MARKS: dict[TrialState, tuple[str, str]] = {
     "failed": ("!", RED),
 }
 _POINTS = 160  # per curve: more cannot be seen at this width
-_NAMED, _WIDE = 12, 44  # curves that are named, and pixels for each name: more do not fit above the plot
+_NAMED, _WIDE = 11, 50  # curves that are named, and pixels for each name: more do not fit above the plot
 _LABELS = 36  # pixels above the rate plot for the names of its two uprights
 
 

@@ -8,8 +8,8 @@ WORDS = {
     "champion, challenger": "the model in production, and the one that may replace it",
     "old rate, default rate": "the champion's learning rate, and the one that the model's family has where nobody sets "
     "any; both are fitted beside the search",
-    "refit on all rows": "a challenger that passed is fitted once more on train, valid and holdout; that fit serves. "
-    "gates score both models as they were judged, before it, so the same rows give another loss than production's",
+    "refit on all rows": "a challenger that passed is fitted once more on train, valid and holdout; that fit serves, "
+    "while gates score both models as they were judged, before it, so the same rows give another loss",
     "settled": "a decision was judged to its end; [policy] max_age counts from there",
     "gate": "one question to the challenger; all must answer PASS, and one without a question here is not asked",
     "tick": "a slot of the calendar, such as a day: rows of one tick share their luck, so a tick is one observation",

@@ -16,7 +16,7 @@ _SHOWN = re.compile(  # how the gate writes a slice's state, with or without gai
 )
 STATES = (
     "HARM: shown to lose more than 2 %, over all slices together. OK: safe, as a loss of 10 % is excluded. "
-    "UNKNOWN: neither, or fewer than 200 rows or 7 ticks."
+    "UNKNOWN: neither, or too few rows or ticks to tell."
 )
 _DRAWN = 24  # a longer picture is a table
 
@@ -48,7 +48,7 @@ def _blocks(case: Case) -> Iterator[Block]:
     if gains:
         known = any(s.low is not None for s in found)
         told = "Gain over the champion by slice" + (
-            f"; whiskers: {case.interval}, each slice by itself." if known else "; older records hold no intervals."
+            f"; whiskers: {case.interval}, each slice by itself." if known else "; this record holds no intervals."
         )
         yield Figure(forest_plot("Gain over the champion by slice", gains), told)
     rows = [(s.name, Cell(s.state, tone=TONES[s.state]), share(s.gain), between(s.low, s.high) or "–") for s in ordered]
