@@ -459,10 +459,10 @@ def test_who_watches_is_told_of_each_trial(tmp_path: Path) -> None:
     from lr_retune.plugins import load_plugins
 
     config = load_config(world(tmp_path), environ={})
-    told: list[str] = []
+    told: list[Trial] = []
     search_only(config, Stores.in_memory(config), day(100), plugins=load_plugins(config, told.append))
     assert len(told) == 3  # the fixed rate is the smallest of the grid
-    assert told[0].startswith("rate 0.3: complete")
+    assert (told[0].learning_rate, told[0].state) == (0.3, "complete")
 
 
 @pytest.mark.parametrize(

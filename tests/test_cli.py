@@ -400,7 +400,7 @@ def test_the_printed_words_lead_from_a_file_to_a_run(cli: Cli, tmp_path: Path, m
         assert found.code == 0 or words[0] == "run", found  # the rows ended long ago: the run says so
         printed = [shlex.split(line) for line in re.findall(r"lr-retune ([^,\n]+)", found.out)]
         todo += [line for line in printed if line[0] not in ("explain", *done)]
-    assert done == ["init", "check", "bootstrap", "run"]
+    assert done == ["init", "check", "bootstrap", "replay", "run"]
     assert found.code == 3
     assert "stale" in cli("history", "-c", "my model.toml", "--json").out
     assert cli("init", "--from", "rows.parquet", "--label", "y", "--time", "ts", "-o", "my model.toml").code == 2
