@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +17,6 @@ from lr_retune.replay import USUAL, Walk, instants, replay, tabulate, walk
 from lr_retune.retune import bootstrap
 from lr_retune.steps import load_model
 from lr_retune.stores.promotion import Stores
-from tests.benchmarks import replay as benchmark
 from tests.worlds import day, rows, world, write
 
 FAST = "[policy]\nmax_age = '14d'\n"  # so that a quiet stretch trains as well
@@ -226,34 +223,3 @@ def test_run_times_are_tick_starts_of_the_calendar(tmp_path: Path) -> None:
     times = instants(config.model_copy(update={"schedule": zone}), day(88) + timedelta(hours=5), day(93), 1)
     assert times[0] == datetime(2024, 3, 28, 23, tzinfo=UTC)
     assert times[3] == datetime(2024, 3, 31, 22, tzinfo=UTC)  # the clocks went forward: a day of 23 hours
-
-
-# ── the benchmark ─────────────────────────────────────────────────────────────────────────────────
-def test_the_benchmark_prints_the_same_table_twice_but_for_seconds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small(tmp_path, changed=105)
-    (tmp_path / "retune.toml").rename(tmp_path / "demo.toml")
-    monkeypatch.setattr(benchmark, "HERE", tmp_path)
-    monkeypatch.setattr(benchmark, "SETS", {"demo": benchmark.Stretch(day(100), day(116), 4, 4)})
-    monkeypatch.setattr(sys, "argv", ["replay", "--every", "8"])
-    printed = []
-    for _ in range(2):
-        benchmark.main()
-        printed.append([line.rsplit(maxsplit=1)[0] for line in capsys.readouterr().out.splitlines() if line])
-    assert printed[0] == printed[1]
-    came = sum(day(100) <= t < day(116) for t in rows()["ts"])
-    head = f"demo: mae of {came:,} rows from 2024-04-10 to 2024-04-26; timers every 8 days, policy every"
-    assert printed[0][0] == head
-    runs = {line.split()[0]: line.split()[3] for line in printed[0][2:]}
-    assert runs == dict.fromkeys(USUAL, "1") | {"policy": "3"}
-    assert [line.split()[0] for line in printed[0][1:]] == ["policy", *USUAL]
-
-
-@pytest.mark.parametrize("name", list(benchmark.SETS))
-def test_every_benchmark_set_has_its_rows_and_its_configuration(name: str, shared_data: Callable[[str], Path]) -> None:
-    config = load_config(benchmark.HERE / f"{name}.toml", environ={})
-    assert (config.root / config.data.path).resolve() == shared_data(name).resolve()
-    assert config.name == name
-    stretch = benchmark.SETS[name]
-    assert 5 <= len(instants(config, stretch.start, stretch.end, stretch.every)) - 1 <= 26
