@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "doctor": AT,
     "explain": ("0" * 64,),
     "gate": ("--version", "1", *AT),
+    "golden": ("--out", "rows.parquet", *AT),
     "notify": ("--test",),
     "lift": ("0" * 64, "--reason", "x"),
     "pause": ("--until", "2030-01-01", "--reason", "x", *AT),

@@ -13,7 +13,7 @@ from lr_retune.config import load_config
 from lr_retune.evolve import accept
 from lr_retune.plugins import load_plugins
 from lr_retune.records import TRAINING_ACTIONS, Report
-from lr_retune.replay import ungated
+from lr_retune.replay.walk import ungated
 from lr_retune.retune import bootstrap, retune
 from lr_retune.stores.chronicle import Chronicle
 from lr_retune.stores.ledger import Entry

@@ -54,7 +54,10 @@ READERS = {  # the only calls that make a model of bytes
 }
 # Every place that asks for a model, and where its files come from: a store that held them against their digest.
 ASKED = {
-    "replay.py: stores.files(champion)",
+    "replay/walk.py: stores.files(champion)",
+    "replay/oracle.py: world.cache.models.get(digest)",
+    "hindsight.py: stores.files(it)",
+    "contenders.py: files",  # of stores.files(champion) or stores.models.get(…)
     "probation.py: stores.files(champion)",
     "steps/files.py: judged(files)",  # part of a checked folder: the model as it was judged
     "steps/refitting.py: before",  # stores.models.get(…) of the model that a refit starts from

@@ -72,9 +72,11 @@ class Tuned:
 def grid(config: Config) -> list[Settings]:
     """The candidates: the other profile, half and twice the age, both at once, and age without a probe.
 
+    >>> from pathlib import Path
     >>> from lr_retune.config import parse_config
     >>> raw = {"config_version": 1, "name": "m", "task": "binary", "metric": {"name": "log_loss"}}
-    >>> [each.name for each in grid(parse_config(raw | {"data": {"path": "x", "time": "t", "label": "y"}}))]
+    >>> raw["data"] = {"path": "x", "time": "t", "label": "y"}
+    >>> [each.name for each in grid(parse_config(raw, root=Path()))]
     ['cheap_retrain', 'max_age 15d', 'max_age 60d', 'cheap_retrain, max_age 15d', 'age trains']
     """
     asked = config.policy

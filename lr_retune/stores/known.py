@@ -71,8 +71,9 @@ class Known(Filed):
         return [each for each in later if each.reference.end <= plan.holdout.end]
 
     def best_promise(self, as_of: datetime) -> float | None:
-        """The least loss that a champion up to then was promoted on, in today's metric."""
-        past = (move.champion for move in self._chronicle.moves if move.as_of <= as_of)
+        """The least loss that a champion before then was promoted on, in today's metric."""
+        moves = (move for move in self._chronicle.moves if move.as_of < as_of or move.kind == "bootstrap")
+        past = (move.champion for move in moves)
         return min((each.promised for each in past if each.question == self.config.question), default=None)
 
     def history(self, as_of: datetime) -> History:
