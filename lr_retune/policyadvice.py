@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lr_retune import console
 from lr_retune.console import moment, progress, say
-from lr_retune.words import DEFAULT_CONFIG, ConfigPath, Json
+from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last
 
 if TYPE_CHECKING:
     from lr_retune.config import Config
@@ -23,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 
 def tune_policy(
-    start: Annotated[str, typer.Option("--from", help="First run time.")],
-    end: Annotated[str, typer.Option("--to", help="Last run time.")],
+    start: First,
+    end: Last,
     config: ConfigPath = DEFAULT_CONFIG,
     held_out: Annotated[
         float,
@@ -32,11 +31,9 @@ def tune_policy(
             "--held-out", min=0.1, max=0.9, help="Share of the run times, the last, that nothing is chosen by."
         ),
     ] = 0.33,
-    every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where answers are kept, so that a stopped call goes on where it was.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Policies walked at a time, each in a process.")] = 1,
+    every: Every = 1,
+    cache: Cached = None,
+    jobs: Jobs = 1,
     as_json: Json = False,
 ) -> None:
     """Propose [policy] for this model by replay, or say that it is as good as it is; touches no store."""

@@ -10,14 +10,11 @@ import typer
 from lr_retune import console
 from lr_retune.console import moment, opened, progress, say
 from lr_retune.errors import IntegrityError
-from lr_retune.words import DEFAULT_CONFIG, ConfigPath, Json
+from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last
 
 if TYPE_CHECKING:
     from lr_retune.replay import Table
 
-Cached = Annotated[
-    Path | None, typer.Option(help="Where answers are kept, so that a stopped replay goes on where it was.")
-]
 USUAL = "never,always,always+grid,fixed-05,policy"
 
 
@@ -28,8 +25,8 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    start: Annotated[str, typer.Option("--from", help="First run time.")],
-    end: Annotated[str, typer.Option("--to", help="Last run time.")],
+    start: First,
+    end: Last,
     config: ConfigPath = DEFAULT_CONFIG,
     against: Annotated[
         str,
@@ -42,12 +39,12 @@ def replay(
         list[Path] | None,
         typer.Option(help="A TOML file that overrides [policy], [worth], [gates] …: one more row, named by its stem."),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Ticks between two runs.")] = 1,
+    every: Every = 1,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write table and picture to a page; the picture alone for .svg.")
     ] = None,
     cache: Cached = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Policies walked at a time, each in a process.")] = 1,
+    jobs: Jobs = 1,
     as_json: Json = False,
 ) -> None:
     """Policies over history, in memory; touches no store."""

@@ -20,6 +20,13 @@ Hindsight = Annotated[
 ]
 Actor = Annotated[str, typer.Option(help="Who does this, for the ledger; the user of this machine by default.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the ledger.")]
+First = Annotated[str, typer.Option("--from", help="First run time.")]
+Last = Annotated[str, typer.Option("--to", help="Last run time.")]
+Every = Annotated[int, typer.Option(min=1, help="Ticks between two runs.")]
+Cached = Annotated[
+    Path | None, typer.Option("--cache", help="Where answers are kept, so that a stopped replay goes on where it was.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Policies walked at a time, each in a process.")]
 
 LAST_DAY = datetime.max.replace(tzinfo=UTC)  # a history is cut at no time
 
