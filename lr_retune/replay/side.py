@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,8 +14,6 @@ from pathlib import Path
 from lr_retune.config import Config
 from lr_retune.replay.arms import Arm
 from lr_retune.replay.walk import Tell, Walk, World
-
-Job = Callable[[Arm], Walk]
 
 
 class Pace:

@@ -14,7 +14,6 @@ from lr_retune.stores.ledger import Entry
 from lr_retune.stores.promotion import Stores
 
 UNKNOWN_AUTHOR = "LRR410: nobody is known as the author of this challenger, so the approver was compared with nobody"
-OPEN = ("waiting", "suggested")
 
 
 @dataclass(frozen=True, slots=True)
