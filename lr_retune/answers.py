@@ -419,7 +419,7 @@ def told_pause(pause: Mapping[str, Any]) -> str:
 
 def told_prune(counts: Mapping[str, int], size: int, *, dry_run: bool) -> str:
     """What went, or would go."""
-    what = ", ".join(f"{count} {name}" for name, count in counts.items())
+    what = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     return f"{'would delete' if dry_run else 'deleted'}: {what}; {size / 1e6:,.1f} MB"
 
 

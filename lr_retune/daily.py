@@ -214,8 +214,10 @@ def prune(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Delete model files, versions and runs that nobody needs any more; never the champion or a ledger row."""
+    """Delete models, versions, runs and answers of replays that nobody needs; never the champion or a ledger row."""
     from lr_retune import answers
+    from lr_retune.replay.cache import folder_of
+    from lr_retune.replay.kept import clear
     from lr_retune.stores.mlflow import MLflowRegistry
     from lr_retune.stores.prune import prune as delete
     from lr_retune.stores.prune import waste
@@ -227,9 +229,11 @@ def prune(
         found = waste(stores, shelf, age, now)
         if not dry_run:
             found = delete(stores, shelf, found, actor=actor or console.user(), keep=age, now=now)
-    warn(found.notes)
-    fields = answers.answer("prune", ok=True, dry_run=dry_run, deleted=found.counts, bytes=found.size)
-    say(as_json, fields, [answers.told_prune(found.counts, found.size, dry_run=dry_run)])
+        kept = clear(folder_of(loaded, None), now - age, dry_run=dry_run)
+    warn([*found.notes, *kept.notes])
+    counts, size = {**found.counts, "replay_answers": kept.answers}, found.size + kept.size
+    fields = answers.answer("prune", ok=True, dry_run=dry_run, deleted=counts, bytes=size)
+    say(as_json, fields, [answers.told_prune(counts, size, dry_run=dry_run)])
 
 
 def _age(text: str) -> timedelta:

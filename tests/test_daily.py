@@ -375,14 +375,20 @@ def test_prune_on_the_command_line_tells_before_it_does(cli: Cli, home: Path) ->
     stray.mkdir()
     (stray / "model.txt").write_bytes(b"x" * 1000)
     os.utime(stray, (0, 0))
+    kept = home / ".replay-demo" / "answers" / "judge-0.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"x" * 500)
+    os.utime(kept, (0, 0))
     told = cli("prune", "--keep", "90d", "--dry-run", "--json")
     assert (told.code, told.json["ok"], told.json["dry_run"]) == (0, True, True)
     assert told.json["deleted"]["models"] >= 1
-    assert told.json["bytes"] >= 1000
+    assert told.json["deleted"]["replay_answers"] == 1
+    assert told.json["bytes"] >= 1500
     assert stray.exists()
+    assert kept.exists()
     done = cli("prune", "--keep", "90d", "--json").json
-    assert (done["deleted"], stray.exists()) == (told.json["deleted"], False)
-    assert cli("prune").out == "deleted: 0 models, 0 runs, 0 versions; 0.0 MB\n"
+    assert (done["deleted"], stray.exists(), kept.exists()) == (told.json["deleted"], False, False)
+    assert cli("prune").out == "deleted: 0 models, 0 runs, 0 versions, 0 replay answers; 0.0 MB\n"
     assert cli("prune", "--keep", "soon").code == 2
     assert cli("status", "--as-of", RETUNED.isoformat()).code in (0, 1)
     assert cli("check", "--as-of", RETUNED.isoformat()).code == 0

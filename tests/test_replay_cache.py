@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from lr_retune.errors import ConfigError
 from lr_retune.records import Facts, Judgement, Plan, Report, TuneResult, canonical, content_digest
 from lr_retune.replay import Walk, replay, walk
 from lr_retune.replay.arms import overridden
+from lr_retune.replay.kept import Cleared, clear
 from lr_retune.replay.keys import OBSERVED
 from lr_retune.replay.lived import Lived, relived
 from lr_retune.replay.side import Pace
@@ -97,6 +100,7 @@ def test_what_is_kept_is_not_run_again_and_changes_nothing(made: tuple[Config, P
 
 KILLED = """
 import os, signal, sys
+from datetime import UTC, datetime
 from pathlib import Path
 from lr_retune.config import load_config
 from lr_retune.replay import walk, cache
@@ -143,6 +147,35 @@ def test_models_that_were_altered_are_made_again(tmp_path: Path, made: tuple[Con
 def test_a_cache_that_cannot_be_written_decides_nothing(tmp_path: Path, made: tuple[Config, Path, list[Walk]]) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     assert filed(walk(made[0], TIMES[:3], ["never"], cache=tmp_path / "file"))
+
+
+def aged(cache: Path, pattern: str) -> None:
+    for place in cache.glob(pattern):
+        os.utime(place, (0, 0))
+
+
+def test_answers_that_are_old_are_cleared_and_made_again(tmp_path: Path, made: tuple[Config, Path, list[Walk]]) -> None:
+    cache, cut = tmp_path / "cache", datetime(1980, 1, 1, tzinfo=UTC)
+    shutil.copytree(made[1], cache)
+    aged(cache, "models/*")
+    aged(cache, "answers/judge*")
+    gone, young = set(cache.glob("answers/judge*")), set(cache.glob("answers/*")) - set(cache.glob("answers/judge*"))
+    told = clear(cache, cut, dry_run=True)
+    assert gone <= set(cache.rglob("*"))
+    assert clear(cache, cut) == told
+    assert (told.answers, told.size > 0, told.notes) == (len(gone), True, ())
+    assert set(cache.glob("answers/*")) == young
+    assert filed(walk(made[0], TIMES, ["policy"], cache=cache)) == filed(made[2])[:1]
+    assert clear(cache, cut).answers == clear(tmp_path / "absent", cut).answers == 0
+
+
+def test_nothing_is_cleared_while_a_replay_runs(tmp_path: Path, made: tuple[Config, Path, list[Walk]]) -> None:
+    cache, later, during = tmp_path / "cache", datetime(2100, 1, 1, tzinfo=UTC), list[Cleared]()
+    asked: Any = {"every": 20, "cache": cache, "progress": lambda _: during.append(clear(cache, later))}
+    replay(made[0], TIMES[0], TIMES[2], ["never"], **asked)
+    assert during
+    assert {(each.answers, "a replay is running" in each.notes[0]) for each in during} == {(0, True)}
+    assert clear(cache, later).answers > 0
 
 
 def test_rows_that_changed_since_are_not_answered_from_the_cache(

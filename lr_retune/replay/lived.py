@@ -12,6 +12,7 @@ from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError
 from lr_retune.records import content_digest
 from lr_retune.replay.arms import Arm
+from lr_retune.replay.kept import in_use
 from lr_retune.replay.walk import Tell, World
 from lr_retune.stores.ledger import Entry, Ledger
 
@@ -42,7 +43,8 @@ def relived(
     """
     filed = ledger.entries(config.name)
     times = _times(config, filed)
-    walked = World(config, times, cache).walk(Arm("policy"), progress)
+    with in_use(cache):
+        walked = World(config, times, cache).walk(Arm("policy"), progress)
     ours = set(walked.filed)
     runs = [entry for entry in filed if entry.kind in DECIDED]
     other = tuple((e.kind, e.key, e.as_of) for e in runs if content_digest(e.record) not in ours)

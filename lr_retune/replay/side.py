@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lr_retune.config import Config
 from lr_retune.replay.arms import Arm
+from lr_retune.replay.kept import in_use
 from lr_retune.replay.walk import Tell, Walk, World
 
 
@@ -47,13 +48,15 @@ def walked(
 ) -> Iterator[tuple[World, list[Walk]]]:
     """The world and each arm's walk, in the order of ``arms``; processes share their answers in ``cache``."""
     if jobs == 1 or len(arms) == 1:
-        world, pace = World(config, times, cache), Pace(tell, len(arms) * (len(times) - 1))
-        yield world, [world.walk(arm, pace) for arm in arms]
+        with in_use(cache):
+            world, pace = World(config, times, cache), Pace(tell, len(arms) * (len(times) - 1))
+            yield world, [world.walk(arm, pace) for arm in arms]
         return
     with tempfile.TemporaryDirectory(prefix="lr_retune_replay-") as lent:
         folder = Path(lent) if cache is None else cache
-        world = World(config, times, folder)  # the first champion is trained once
-        yield world, _side_by_side(config, times, arms, folder, jobs, tell)
+        with in_use(folder):
+            world = World(config, times, folder)  # the first champion is trained once
+            yield world, _side_by_side(config, times, arms, folder, jobs, tell)
 
 
 def _side_by_side(
