@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -163,6 +163,23 @@ def test_thirty_ticks_of_one_incident_are_two_messages(stores: Stores, receiver:
     assert last["as_of"] == "2019-04-01T00:00:00+00:00"
     assert "It lasted 30 ticks" in last["sentence"]
     assert "The feed must be mended first." in first["sentence"]
+
+
+def test_another_fault_in_an_open_incident_is_one_message_more(stores: Stores, receiver: Receiver) -> None:
+    elsewhere, otherwise = replace(BROKEN, column="shop", what="shop: all null"), replace(BROKEN, code="unit_change")
+    small = replace(BROKEN, column="hour", matters=False)
+    for n, faults in enumerate([(BROKEN,)] * 3 + [(BROKEN, elsewhere)] * 3 + [(BROKEN, small)] * 2):
+        tick(stores, n + 1, "fix_feed", "feed_fault", faults=faults)
+    for n, faults in enumerate([(elsewhere,), (otherwise, elsewhere), (BROKEN,), ()]):
+        tick(stores, n + 9, "fix_feed" if faults else "keep", "feed_fault", faults=faults)
+    began, spread, changed, ended = receiver.got[1:]
+    assert [m["event"] for m in (began, spread, changed, ended)] == ["began", "changed", "changed", "ended"]
+    assert [m["as_of"][:10] for m in (spread, changed)] == ["2019-03-05", "2019-03-11"]
+    assert len({m["id"] for m in receiver.got[1:]}) == 1
+    assert "another fault has joined" in spread["text"]
+    assert spread["sentence"].startswith("Joined since 2019-03-02 00:00 UTC: shop: all null. ")
+    assert "amount: all null" in changed["sentence"]
+    assert "It lasted 11 ticks" in ended["sentence"]
 
 
 def test_a_tick_without_rows_mends_no_feed_and_a_look_at_the_past_ends_nothing(
@@ -339,7 +356,7 @@ def test_nothing_in_a_name_acts_on_a_terminal_a_log_or_a_chat(stores: Stores, re
     reasons = (Reason("feed_fault", "<!channel> & \x1b[31m::error:: ##[error] \u202e\ud800"),)
     seen = replace(seen, decision=replace(seen.decision, reasons=reasons), facts=replace(seen.facts, faults=(BROKEN,)))
     stores.ledger.append("fraud", "decision", seen.decision.id, at, {
-        "facts": {"faults": [{"matters": True}], "loss": None, "champion": seen.facts.champion, "rows": 0,
+        "facts": {"faults": [asdict(BROKEN)], "loss": None, "champion": seen.facts.champion, "rows": 0,
                   "matured_rows": 0, "ticks": []},
         "decision": {"id": seen.decision.id, "action": "fix_feed",
                      "reasons": [{"code": "feed_fault", "text": "<!channel> & \x1b[31m::error:: ##[error] \u202e"}]},

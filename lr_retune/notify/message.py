@@ -78,6 +78,8 @@ def message(config: Config, stores: Stores, due: Due) -> Message:
     """What a channel is told of a cause as it stands."""
     cause, fields = due.cause, _fields(stores, due)
     done = "a first champion" if cause.action == "bootstrap" else _DONE.get(cause.outcome, f"{cause.action} is due")
+    if cause.joined and due.event == "changed":
+        done = "another fault has joined"
     ended = " is over" if due.event == "ended" else ""
     title = f"{config.name}: {_NAMES[cause.name]}{ended}{'' if done == 'over' else f': {done}'}"
     return Message(due.key, title, clipped(printable(_sentence(config, stores, cause)), LONGEST), fields)
@@ -134,7 +136,8 @@ def _sentence(config: Config, stores: Stores, cause: Cause) -> str:
     except (RetuneError, KeyError):  # a ledger of older days, or files that are gone: the cause is told all the same
         return f"Decision {cause.decision[:16]} at {iso(cause.as_of)}."
     if cause.phase != "ended":
-        return f"{found.sentence} {found.lead}".strip()
+        joined = f"Joined since {cause.since:%Y-%m-%d %H:%M} UTC: {'; '.join(cause.joined)}." if cause.joined else ""
+        return " ".join(part for part in (joined, found.sentence, found.lead) if part)
     ticks = (cause.as_of - cause.since) // config.schedule.tick
     lasted = "less than a tick" if not ticks else "1 tick" if ticks == 1 else f"{ticks} ticks"
     return f"It lasted {lasted}, since {cause.since:%Y-%m-%d %H:%M} UTC. {found.sentence} {found.lead}".strip()

@@ -35,6 +35,8 @@ class Cause:
     about: str = ""  # what is asked
     until: datetime | None = None  # an answer is worth nothing from then on
     by_move: bool = False  # ended because the champion changed: that is told by itself
+    faults: frozenset[tuple[str, str | None]] = frozenset()  # code and column of each that an incident ever had
+    joined: tuple[str, ...] = ()  # what those say that came to it later, the newest first
 
     def key(self, model: str) -> str:
         """What makes two messages the same message: 64 hex digits."""
@@ -84,13 +86,23 @@ class _Story:
                 self.change(cause, entry, cause.decision, "expired", phase="ended")
 
     def _incident(self, entry: Entry, decision: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        broken = any(fault["matters"] for fault in facts["faults"]) or decision["action"] == "fix_feed"
+        found = {(fault["code"], fault["column"]): fault["what"] for fault in facts["faults"] if fault["matters"]}
+        broken = bool(found) or decision["action"] == "fix_feed"
         silent = any(reason["code"] == "stale" for reason in decision["reasons"])  # no rows: nothing was mended
         running = self.open("data_incident")
         if broken and not running:
-            self.begin(entry, "data_incident", decision["id"], "fix_feed", "held")
+            self.begin(entry, "data_incident", decision["id"], "fix_feed", "held", faults=frozenset(found))
+        for cause in running if found else ():
+            self._joined(cause, entry, decision["id"], found)
         for cause in running if not (broken or silent) else ():
             self.change(cause, entry, decision["id"], "mended", phase="ended")
+
+    def _joined(self, cause: Cause, entry: Entry, decision: str, found: Mapping[tuple[str, str | None], str]) -> None:
+        """Another column or another code is news; one that comes and goes is so once."""
+        if new := {key: what for key, what in found.items() if key not in cause.faults}:
+            known, said = cause.faults | set(new), (*new.values(), *cause.joined)
+            now = replace(cause, decision=decision, as_of=entry.as_of, faults=known, joined=said)
+            self.found[cause.id] = now
 
     def _alarm(self, entry: Entry, decision: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         loss, running = facts["loss"], self.open("alarm")
