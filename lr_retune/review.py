@@ -19,7 +19,7 @@ from lr_retune.stores.pages import keep, outcome_of
 from lr_retune.stores.promotion import Stores
 
 if TYPE_CHECKING:
-    from lr_retune.records import Report
+    from lr_retune.records import Champion, Report
     from lr_retune.stores.ledger import Entry
 
 
@@ -126,7 +126,15 @@ def _standing(met: list[Any], entry: Entry | None) -> Any:
 def _told(stores: Stores, move: Any) -> dict[str, Any]:
     found = stores.numbered(move)
     names = ("model", "family", "learning_rate", "schedule", "steps", "promised", "epoch", "version", "decision")
-    return {name: plain(getattr(found, name)) for name in names}
+    return {**{name: plain(getattr(found, name)) for name in names}, "size": _size(stores, found)}
+
+
+def _size(stores: Stores, champion: Champion) -> int | None:
+    """Bytes of its file, as the decision says that made it champion; None where it says nothing."""
+    settled = stores.settled(champion.decision)
+    result = {} if settled is None else settled.record["result"]
+    made = (result.get(arm) or {} for arm in ("refit", "challenger"))
+    return next((each["size"] for each in made if each.get("model") == champion.model), None)
 
 
 def _searched(stores: Stores, as_of: datetime) -> Mapping[str, Any] | None:

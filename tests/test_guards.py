@@ -21,7 +21,7 @@ from lr_retune.judge.guards.common import RULES
 from lr_retune.judge.guards.golden import golden
 from lr_retune.judge.guards.labels import label_rates, tally
 from lr_retune.judge.guards.served import alert_rate, serving_cost, too_good
-from lr_retune.judge.guards.slices import slice_states, slices
+from lr_retune.judge.guards.slices import slices
 from lr_retune.records import Candidate, Column, Gate, HoldoutScores, TuneResult
 from lr_retune.testing import check_gate, toy_config
 
@@ -124,15 +124,17 @@ def test_a_thin_slice_is_unknown_and_the_answer_says_what_that_hides() -> None:
     code, status, reason = answer(slices, scores, config(slices=["area"]))
     assert (code, status) == ("LRR310", "PASS")
     assert "missed four times in five" in reason
-    states = slice_states(scores, config(slices=["area"]))
-    assert {name: state for name, (state, _) in states.items()} == {"area=any of 100 thin levels": "UNKNOWN"}
+    shown = slices(scores, result(), config(slices=["area"])).evidence
+    assert shown == {"area=any of 100 thin levels": f"UNKNOWN of {len(scores.y)} rows"}
 
 
 def test_a_reviewer_sees_the_state_of_every_slice() -> None:
-    shown = slices(sliced(4, harmed=0.2), result(), config(slices=["area"])).evidence
+    scores = sliced(4, harmed=0.2)
+    shown, rows = slices(scores, result(), config(slices=["area"])).evidence, len(scores.y)
     assert sorted(shown) == ["area=a0", "area=a1", "area=a2", "area=a3"]
     assert str(shown["area=a0"]).startswith("HARM -")
     assert str(shown["area=a1"]).startswith("OK +")
+    assert sum(int(str(told).rpartition(" of ")[2].removesuffix(" rows")) for told in shown.values()) == rows
 
 
 def test_a_critical_slice_must_be_shown_to_be_safe() -> None:

@@ -123,6 +123,14 @@ def test_a_refits_page_calls_its_one_fit_the_challenger_and_shows_the_way_to_the
     assert {"tick", "CUSUM", "margin, floor"} <= words  # whoever reads their first page finds the words on it
 
 
+def test_the_champions_file_is_as_large_as_the_gate_found_it(cases: dict[str, Case]) -> None:
+    case = cases["promoted"]
+    size = Read(decision_page(case)).row("serving", "champion")[2][1]
+    assert size is not None
+    told = next(v["reason"] for v in case.verdicts if v["gate"] == "serving_cost")
+    assert f"the champion {(case.before or {})['steps']:,} and {size:,.0f};" in told
+
+
 def test_every_arm_has_its_interval_and_a_lead_is_told_stretch_by_stretch(cases: dict[str, Case]) -> None:
     seen = Read(decision_page(cases["promoted"]))
     told = seen.island["judgement"]
@@ -250,7 +258,7 @@ def hostile(cases: dict[str, Case]) -> Case:
     for verdict in settled["judgement"]["verdicts"]:
         verdict["reason"] = HOSTILE
     slices = {"gate": "slices", "code": "LRR310", "status": "PASS", "reason": HOSTILE, "effect": None}
-    evidence = {f"country={HOSTILE}": "HARM -3.1 %", "country=DE": "OK +1.0 % [-0.2, +2.2]"}
+    evidence = {f"country={HOSTILE}": "HARM -3.1 %", "country=DE": "OK +1.0 % [-0.2, +2.2] of 4321 rows"}
     others = [v for v in settled["judgement"]["verdicts"] if v["gate"] != "slices"]
     settled["judgement"]["verdicts"] = [*others, {**slices, "low": None, "high": None, "evidence": evidence}]
     settled["result"]["trials"][0]["note"] = HOSTILE
@@ -266,7 +274,7 @@ def test_hostile_names_become_neither_markup_nor_escapes(hostile: Case) -> None:
     page = decision_page(hostile)
     seen = Read(page)
     assert b"\x1b" not in page
-    assert [cell for cell, _ in seen.row("slices", "country=DE")][2:] == ["+1.0 %", "−0.2 % to +2.2 %"]
+    assert [cell for cell, _ in seen.row("slices", "country=DE")][2:] == ["4,321", "+1.0 %", "−0.2 % to +2.2 %"]
     assert [tag for tag, _ in seen.tags].count("script") == 1
     assert not {"img", "iframe", "object", "form"} & {tag for tag, _ in seen.tags}
     assert not [name for _, named in seen.tags for name in named if name.startswith("on")]

@@ -29,7 +29,8 @@ def slices(scores: HoldoutScores, _result: TuneResult, config: Config) -> Verdic
     if not config.gates.slices:
         return verdict("slices", not_asked("[gates] slices names no column"))
     found = _found(scores, config)
-    shown = {name: _shown(state, seen) for name, (state, seen) in found.items()}
+    sizes = _sizes(scores)
+    shown = {name: f"{_shown(state, seen)} of {sizes[name]} rows" for name, (state, seen) in found.items()}
     return verdict("slices", _answer(_states(found), config), shown)
 
 
@@ -40,6 +41,21 @@ def _shown(state: State, seen: Comparison | None) -> str:
     known = math.isfinite(seen.low) and math.isfinite(seen.high)
     ends = f" [{100 * seen.low:+.1f}, {100 * seen.high:+.1f}]" if known else ""
     return f"{state} {100 * seen.effect:+.1f} %{ends}"
+
+
+def _sizes(scores: HoldoutScores) -> dict[str, int]:
+    """Rows of each slice that `rows_of` names."""
+    sizes: dict[str, int] = {}
+    for column, levels in scores.slices.items():
+        names, counts = np.unique(levels, return_counts=True)
+        sizes |= {f"{column}={name}": int(n) for name, n in zip(names, counts, strict=True) if n >= LEAST_ROWS}
+        if len(thin := counts[counts < LEAST_ROWS]):
+            sizes[_thin(column, len(thin))] = int(thin.sum())
+    return sizes
+
+
+def _thin(column: str, levels: int) -> str:
+    return f"{column}=any of {levels} thin levels"
 
 
 def _answer(states: Mapping[str, tuple[State, float]], config: Config) -> Answer:
@@ -63,11 +79,6 @@ def _critical(name: str, asked: tuple[str, ...]) -> bool:
 
 def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def slice_states(scores: HoldoutScores, config: Config) -> dict[str, tuple[State, float]]:
-    """Slice (``column=level``) → state and relative gain; a slice that is too thin has no gain (NaN)."""
-    return _states(_found(scores, config))
 
 
 def _states(found: Mapping[str, tuple[State, Comparison | None]]) -> dict[str, tuple[State, float]]:
@@ -99,7 +110,7 @@ def rows_of(scores: HoldoutScores) -> Iterator[tuple[str, np.ndarray]]:
             if len(rows) >= LEAST_ROWS:
                 yield f"{column}={name}", rows
         if thin := int((counts < LEAST_ROWS).sum()):
-            yield f"{column}=any of {thin} thin levels", np.array([], dtype=np.int64)
+            yield _thin(column, thin), np.array([], dtype=np.int64)
 
 
 def filled(scores: HoldoutScores, rows: np.ndarray, config: Config) -> bool:

@@ -79,8 +79,10 @@ def _serving(case: Case, unit: str) -> Table:
         "fixed": "default rate",
     }
     arms = [(name, result[arm]) for arm, name in named.items() if result.get(arm)]
-    rows = [cells("champion", amount((case.before or {}).get("steps")), "–")] if case.before else []
-    rows += [
-        cells(name, amount(arm["steps"]), Cell(f"{short(arm['size'] / 1000, 4)} kB", arm["size"])) for name, arm in arms
-    ]
-    return table("Work of serving one row", ("model", unit, "size of its file"), rows)
+    met = [("champion", case.before)] if case.before else []
+    rows = [cells(name, amount(arm.get("steps")), _size(arm.get("size"))) for name, arm in [*met, *arms]]
+    return table("Work of serving one row", ("model", unit, "size of its file"), rows, id="serving")
+
+
+def _size(size: int | None) -> Cell:
+    return Cell("–") if size is None else Cell(f"{short(size / 1000, 4)} kB", size)

@@ -7,12 +7,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lr_retune.report.blocks import TONES, Block, Case, Cell, Figure, Note, Section, between, several, share, table
+from lr_retune.report.blocks import (
+    TONES,
+    Block,
+    Case,
+    Cell,
+    Figure,
+    Note,
+    Section,
+    amount,
+    between,
+    several,
+    share,
+    table,
+)
 from lr_retune.report.forest import Gain, forest_plot
 
 _FIGURE = r"([+-]?\d+(?:\.\d+)?)"
-_SHOWN = re.compile(  # how the gate writes a slice's state, with or without gain and interval
-    rf"(HARM|OK|UNKNOWN)(?: {_FIGURE} %(?: \[{_FIGURE}, {_FIGURE}\])?)?"
+_SHOWN = re.compile(  # how the gate writes a slice's state, with or without gain, interval and rows
+    rf"(HARM|OK|UNKNOWN)(?: {_FIGURE} %(?: \[{_FIGURE}, {_FIGURE}\])?)?(?: of (\d+) rows)?"
 )
 STATES = (
     "HARM: shown to lose more than 2 %, over all slices together. OK: safe, as a loss of 10 % is excluded. "
@@ -51,13 +64,16 @@ def _blocks(case: Case) -> Iterator[Block]:
             f"; whiskers: {case.interval}, each slice by itself." if known else "; this record holds no intervals."
         )
         yield Figure(forest_plot("Gain over the champion by slice", gains), told)
-    rows = [(s.name, Cell(s.state, tone=TONES[s.state]), share(s.gain), between(s.low, s.high) or "–") for s in ordered]
-    yield table(
-        f"Slices, those with harm first. {STATES}", ("slice", "state", "gain", case.interval), rows, id="slices"
-    )
+    head = ("slice", "state", "rows", "gain", case.interval)
+    yield table(f"Slices, those with harm first. {STATES}", head, [_row(each) for each in ordered], id="slices")
     thin = sum(s.state == "UNKNOWN" for s in found)
     if thin:
         yield Note(f"{several(thin, 'slice')} too thin to be told; harm there may be missed.", "warn")
+
+
+def _row(one: Slice) -> tuple[Any, ...]:
+    state, ends = Cell(one.state, tone=TONES[one.state]), between(one.low, one.high)
+    return one.name, state, amount(one.rows), share(one.gain), ends or "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +85,25 @@ class Slice:
     gain: float | None = None
     low: float | None = None
     high: float | None = None
+    rows: int | None = None  # older records do not hold it
 
 
 def slice_gains(evidence: Mapping[str, Any]) -> list[Slice]:
     """What the gate wrote, older records included; what reads otherwise is left out.
 
-    >>> for found in slice_gains({"country=FR": "HARM -3.1 % [-5.2, -1.0]", "country=DE": "UNKNOWN", "note": "else"}):
+    >>> told = {"country=FR": "HARM -3.1 % [-5.2, -1.0] of 812 rows", "country=DE": "UNKNOWN", "note": "else"}
+    >>> for found in slice_gains(told):
     ...     print(found)
-    Slice(name='country=FR', state='HARM', gain=-0.031, low=-0.052, high=-0.01)
-    Slice(name='country=DE', state='UNKNOWN', gain=None, low=None, high=None)
+    Slice(name='country=FR', state='HARM', gain=-0.031, low=-0.052, high=-0.01, rows=812)
+    Slice(name='country=DE', state='UNKNOWN', gain=None, low=None, high=None, rows=None)
     """
     read = [(name, _SHOWN.fullmatch(str(text))) for name, text in evidence.items()]
-    return [Slice(name, m[1], *(_share(m[i]) for i in (2, 3, 4))) for name, m in read if m]
+    return [Slice(name, m[1], _share(m[2]), _share(m[3]), _share(m[4]), _count(m[5])) for name, m in read if m]
 
 
 def _share(percent: str | None) -> float | None:
     return None if percent is None else round(float(percent) / 100, 6)
+
+
+def _count(rows: str | None) -> int | None:
+    return None if rows is None else int(rows)
