@@ -26,8 +26,9 @@ from lr_retune.records import (
 from lr_retune.rematch import settled
 from lr_retune.review import paged, shown
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import ANSWERS, change, known
+from lr_retune.watch.occasion import change, known
 from lr_retune.watch.policy import decide, probe_due
+from lr_retune.watch.proof import ANSWERS
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -29,7 +29,7 @@ from lr_retune.records import (
 from lr_retune.replay.glance import glance
 from lr_retune.stores.filed import environment
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import change, rows_to_judge
+from lr_retune.watch.occasion import change, rows_to_judge
 
 # Of [policy], all that `steps.observe` reads; a test holds it to that.
 OBSERVED = ("cusum_k", "cusum_h", "tolerance", "spread", "min_rows", "min_positives")

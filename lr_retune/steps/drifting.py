@@ -11,7 +11,7 @@ from lr_retune.records import TRAINING_ACTIONS, History, Report
 from lr_retune.steps.files import champions
 from lr_retune.steps.rows import compared, watched
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import risen
+from lr_retune.watch.occasion import risen
 
 _WEEK, _MONDAY = timedelta(days=7), datetime(1970, 1, 5, tzinfo=UTC)
 

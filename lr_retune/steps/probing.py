@@ -15,7 +15,7 @@ from lr_retune.records import Answered, Champion, Facts, History, Probe, Span, m
 from lr_retune.steps.fitting import fit_data_of
 from lr_retune.steps.rows import excused
 from lr_retune.stores.promotion import Stores
-from lr_retune.watch.fixable import change, rows_to_judge
+from lr_retune.watch.occasion import change, rows_to_judge
 from lr_retune.watch.probe import Twins, probed, ticks_to_meet
 
 

@@ -22,7 +22,7 @@ from lr_retune.records import (
     content_digest,
     iso,
 )
-from lr_retune.watch import fixable
+from lr_retune.watch import occasion, proof
 from lr_retune.watch.kind import kind
 from lr_retune.watch.told import STALE_FAULTS, ago, doubt, explained, fault, level, probation, told, twins
 from lr_retune.watch.worth import repays, rise, worth
@@ -52,7 +52,7 @@ def decide(facts: Facts, history: History, config: Config) -> Decision:
 
 def answered(facts: Facts, history: History, config: Config) -> tuple[Action, tuple[Reason, ...]]:
     """What the first rule that speaks says, its probe's error no smaller than its luck."""
-    seen = fixable.with_luck(facts, history, config)
+    seen = proof.with_luck(facts, history, config)
     return next(answer for rule in RULES if (answer := rule(seen, history, config)) is not None)
 
 
@@ -61,10 +61,10 @@ def probe_due(facts: Facts, history: History, config: Config) -> bool:
     past = _until(facts, history)
     if not config.policy.probe or facts.loss is None or facts.probe is not None or past.paused(facts.as_of):
         return False
-    again = fixable.follow_up(facts, past, config) is not None  # a second look does not wait
+    again = occasion.follow_up(facts, past, config) is not None  # a second look does not wait
     if any(rule(facts, past, config) for rule in BEFORE_PROBES if not (again and rule is _cooldown)):
         return False
-    return fixable.due(facts, past, config, old=_old(facts, past, config))
+    return occasion.due(facts, past, config, old=_old(facts, past, config))
 
 
 def _until(facts: Facts, history: History) -> History:
@@ -156,10 +156,10 @@ def _cooldown(facts: Facts, history: History, config: Config) -> _Answer | None:
 
 def _new(facts: Facts, settled: datetime | None) -> bool:
     """Whether the loss rose after all the rows that the last challenger could be judged on."""
-    worse = fixable.risen(facts)
+    worse = occasion.risen(facts)
     if settled is None or worse is None or worse.since is None:
         return False
-    return worse.since > settled - fixable.late(facts)
+    return worse.since > settled - occasion.late(facts)
 
 
 def _missed(history: History) -> int:
@@ -174,10 +174,10 @@ def _missed(history: History) -> int:
 
 def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None:
     """Right after a change most rows are of the time before it: a second and a third look, a probe first."""
-    change = fixable.follow_up(facts, history, config)
+    change = occasion.follow_up(facts, history, config)
     if change is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
-    if facts.probe is None or not fixable.helps(facts.probe, facts.loss.promised, config):
+    if facts.probe is None or not proof.helps(facts.probe, facts.loss.promised, config):
         return None
     pays, why = repays(facts.probe, facts.loss, facts, history, config)
     text = f"a change was answered {ago(facts.as_of - change.as_of)}; {twins(facts.probe)}{why}"
@@ -185,7 +185,7 @@ def _follow_up(facts: Facts, history: History, config: Config) -> _Answer | None
 
 
 def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None:
-    loss = fixable.risen(facts)
+    loss = occasion.risen(facts)
     if loss is None or _too_few_rows(facts, history, config):
         return None
     code, words = _words(loss, facts)
@@ -201,13 +201,13 @@ def _loss_rose(facts: Facts, history: History, config: Config) -> _Answer | None
 def _not_yet(words: str, probe: Probe, loss: LossEvidence, config: Config) -> Reason | None:
     """Why a probe speaks against a training now, if it does."""
     seen = f"{words}; {twins(probe)}"
-    if fixable.mends_nothing(probe, loss):
-        if fixable.lasts(loss):
+    if proof.mends_nothing(probe, loss):
+        if proof.lasts(loss):
             return Reason("harder", f"{seen}: the world got harder, and from now on this is its level")
         return Reason("unproven", f"{seen}: few ticks are odd, and whether their level lasts, the next ones tell")
-    if fixable.too_early(probe, loss):
+    if proof.too_early(probe, loss):
         return Reason("too_early", f"{seen}; a challenger would have to be judged on all that came since the change")
-    if config.policy.proof and fixable.unproven(probe, loss):
+    if config.policy.proof and proof.unproven(probe, loss):
         return Reason("unproven", f"{seen}: that is too little to tell, and the next probe tells more")
     return None
 
@@ -222,8 +222,8 @@ def _words(loss: LossEvidence, facts: Facts) -> tuple[str, str]:
 def _regret(facts: Facts, history: History, config: Config) -> _Answer | None:
     if facts.probe is None or facts.loss is None or _too_few_rows(facts, history, config):
         return None
-    lost, limit = fixable.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
-    if lost <= limit or not fixable.proven(facts, history, config):
+    lost, limit = proof.lost(facts, history, config), config.policy.regret * abs(facts.loss.promised)
+    if lost <= limit or not proof.proven(facts, history, config):
         return None
     pays, why = repays(facts.probe, facts.loss, facts, history, config)
     text = f"{lost:.4g} lost in sum since the last look at challengers, by probes; a retrain is due from {limit:.4g} on"
@@ -259,7 +259,7 @@ def _age(facts: Facts, history: History, config: Config) -> _Answer | None:
     if settled is None:
         return _train("age", "no challenger was ever judged", facts, history, config)
     text = f"settled {ago(facts.as_of - settled)}, max_age {format_duration(limit)}"
-    if facts.probe is not None and facts.loss is not None and fixable.settles(facts.probe, facts.loss.promised, config):
+    if facts.probe is not None and facts.loss is not None and proof.settles(facts.probe, facts.loss.promised, config):
         return _Answer("keep", (Reason("nothing_fixable", f"{text}; {twins(facts.probe)}"),))
     return _train("age", text, facts, history, config)
 
@@ -272,7 +272,7 @@ def _old(facts: Facts, history: History, config: Config) -> bool:
 def _keep(facts: Facts, history: History, config: Config) -> _Answer:
     if facts.loss is None:
         return _Answer("keep", (Reason("no_evidence", "fewer than two ticks have all their labels and a loss"),))
-    if (loss := fixable.risen(facts)) is not None:
+    if (loss := occasion.risen(facts)) is not None:
         words = _words(loss, facts)[1]
         return _Answer("keep", (Reason("not_worth", f"{words}; {worth(facts, loss, history, config)[1]}"),))
     return _Answer("keep", (Reason("as_promised", level(facts.loss, config)),))
@@ -324,9 +324,9 @@ def _unless_paused(answer: _Answer, facts: Facts, history: History) -> _Answer:
 # ── what the rules share ──────────────────────────────────────────────────────────────────────────
 def _train(code: str, text: str, facts: Facts, history: History, config: Config) -> _Answer:
     """Refit at the old rate, or search where its optimum may have moved."""
-    action, why = kind(facts, history, config, answers=code in fixable.ANSWERS)
+    action, why = kind(facts, history, config, answers=code in proof.ANSWERS)
     seen = facts.probe if code != "follow_up" else None
-    sure = seen is not None and facts.loss is not None and fixable.helps(seen, facts.loss.promised, config)
+    sure = seen is not None and facts.loss is not None and proof.helps(seen, facts.loss.promised, config)
     more = () if seen is None else (Reason("fixable" if sure else "unproven", twins(seen)),)
     return _Answer(action, (Reason(code, text), *more, *why, *explained(facts)))
 

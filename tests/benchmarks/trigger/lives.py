@@ -33,7 +33,7 @@ from lr_retune.records import (
     TickLoss,
     micros,
 )
-from lr_retune.watch import fixable
+from lr_retune.watch import occasion
 from lr_retune.watch.policy import probe_due
 from lr_retune.watch.probe import TICKS, Twins, probed
 from lr_retune.watch.series import evidence, rebased, tick_losses
@@ -261,7 +261,7 @@ class Life:
         """Real twins: the champion's rows against the newest that are labelled, but for those they meet on."""
         known = [rows for rows in self.ticks if facts.horizon and rows.time[-1] < micros(facts.horizon)]
         fresh, met = joined(known[:-TICKS]), joined(known[-TICKS:])
-        since = fixable.change(facts, history, self.config)
+        since = occasion.change(facts, history, self.config)
         after = 0 if since is None else sum(int(rows.tick[0]) >= micros(since) for rows in known[:-TICKS])
         twins = Twins(
             self.trained,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lr_retune.config import Config
 from lr_retune.records import TRAINING_ACTIONS, Cost, Facts, History, Probe
-from lr_retune.watch import fixable
+from lr_retune.watch import occasion
 from lr_retune.watch.drift import jensenshannon, wasserstein
 from lr_retune.watch.policy import decide, probe_due
 from tests.benchmarks.trigger.facts import Ledger, Served, day, observed
@@ -138,7 +138,7 @@ def probed(m: Matrix, s: int, t: int, facts: Facts, history: History, config: Co
     if len(met) < 2:
         return None
     gains = m.twin[s, met] - m.twin[met, met]
-    since = fixable.change(facts, history, config)
+    since = occasion.change(facts, history, config)
     known = range(max(0, t - m.settings.window), t)
     after = [i for i in known if since is None or day(i) >= since]
     rows, trees = int(m.rows[known.start : t].sum()), m.settings.twin_trees

@@ -14,7 +14,7 @@ import numpy as np
 
 from lr_retune.config import Config
 from lr_retune.records import TRAINING_ACTIONS, Cost, Facts, Probe
-from lr_retune.watch import fixable
+from lr_retune.watch import occasion
 from lr_retune.watch.policy import probe_due
 from tests.benchmarks.trigger import matrix
 from tests.benchmarks.trigger.facts import Ledger, Served, answered, day, observed
@@ -232,7 +232,7 @@ def walked(order: Order, asked: Config, rng: np.random.Generator, clock: Clock |
         config = asked if clock is None else clock(asked, order.brought(past, end))
         facts, fresh = observed(order.served(start, end), history, config), order.other_twin(twin, end, rng)
         if fresh is not None and probe_due(facts, history, config):
-            since = fixable.change(facts, history, config)
+            since = occasion.change(facts, history, config)
             facts = replace(facts, probe=order.probe((twin, fresh), end, facts, since))
         action, codes = answered(facts, history, config)
         trains = action in TRAINING_ACTIONS
