@@ -86,15 +86,19 @@ class Cache:
         key = f"{name}-{keys.key(config, name, depends(*args), until)}"
         return self._answer(key, kind, lambda: function(*args, **kwargs))  # type: ignore[no-any-return]
 
+    def spare(self, seconds: float) -> None:
+        """CPU seconds that somebody would have spent alone."""
+        self.spared_s += seconds
+
     def _answer(self, key: str, kind: Any, run: Callable[[], Any]) -> Any:
         if key not in self._known and self._find(key, kind):
             return self._known[key]
         if key in self._known:
-            self.spared_s += self._spent.get(key, 0.0)
+            self.spare(self._spent.get(key, 0.0))
             return self._known[key]
-        started = time.process_time()
+        started, spared = time.process_time(), self.spared_s
         found = run()
-        self._spent[key] = time.process_time() - started
+        self._spent[key] = time.process_time() - started + self.spared_s - spared
         self._known[key] = found
         self._keep(key, found)
         return found

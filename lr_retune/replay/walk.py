@@ -23,6 +23,7 @@ from lr_retune.replay.arms import Arm, arms_of
 from lr_retune.replay.cache import Cache
 from lr_retune.replay.glance import glance
 from lr_retune.replay.held import EVER, Prints, held
+from lr_retune.replay.shared import Answers
 from lr_retune.retune import first_model, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.policy import decide
@@ -110,8 +111,10 @@ class World:
     def __init__(self, config: Config, times: Sequence[datetime], cache: Path | None = None) -> None:
         self.config, self.times = config, list(times)
         plugins = load_plugins(config)
-        self.plugins = replace(plugins, feeds=held(config, plugins.feeds))
-        self.cache = Cache(cache, Prints(self.plugins.feeds, times).until)
+        self._feeds = held(config, plugins.feeds)
+        self.cache = Cache(cache, Prints(self._feeds, times).until)
+        self._answers = Answers(self.cache.spare)
+        self.plugins = self._sharing(config, plugins)
         self._served: dict[tuple[str, Span], tuple[Rows, np.ndarray]] = {}
         stores = Stores.in_memory(config, self.cache.models)
         self._born = first_model(config, stores, times[0], plugins=self.plugins, step=self.cache)
@@ -164,11 +167,15 @@ class World:
             self._served[key] = replace(rows, x=rows.x[:0]), model.predict(rows.x)  # nobody asks for the features again
         return self._served[key]
 
+    def _sharing(self, config: Config, plugins: Plugins) -> Plugins:
+        """The parts of a configuration over the rows in memory, with fits that all policies share."""
+        return replace(plugins, feeds=self._feeds, family=self._answers.shared(config, plugins.family))
+
     def _dressed(self, arm: Arm) -> tuple[Config, Plugins]:
         config = arm.config or self.config
         plugins = self.plugins
         if config is not self.config:
-            plugins = replace(load_plugins(config), feeds=plugins.feeds)
+            plugins = self._sharing(config, load_plugins(config))
         if not arm.gated:
             plugins = replace(plugins, gates=(ungated,))
         if arm.strategy is None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lr_retune.config import Config
-from lr_retune.plugins import load_plugins
+from lr_retune.plugins import Plugins, load_plugins
 from lr_retune.replay import Arm, Walk, World, instants
 from lr_retune.replay.arms import overridden
 from lr_retune.replay.cache import Cache
@@ -37,10 +37,14 @@ class Alone(World):
     def __init__(self, config: Config, times: Sequence[datetime]) -> None:
         super().__init__(config, times)
         plugins = load_plugins(config)
-        self.plugins = replace(plugins, feeds=replace(plugins.feeds, predictions=None))
+        self._feeds = replace(plugins.feeds, predictions=None)
+        self.plugins = self._sharing(config, plugins)
         models = self.cache.models
         self.cache = Cache(None, lambda _as_of: None)
         self.cache.models = models
+
+    def _sharing(self, config: Config, plugins: Plugins) -> Plugins:
+        return replace(plugins, feeds=self._feeds)  # and fits of its own
 
 
 def compared(config: Config, times: Sequence[datetime], arms: Sequence[Arm], cache: Path) -> list[str]:
