@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,9 +45,13 @@ SETTLING = frozenset({"harder", "nothing_fixable"})  # codes of a probe's decisi
 # ── canonical form ────────────────────────────────────────────────────────────────────────────────
 def plain(value: Any) -> Any:
     """Records, times and numpy values to what JSON knows; a non-finite number becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = (f for f in dataclasses.fields(value) if not f.metadata.get("outside"))
-        return {f.name: plain(getattr(value, f.name)) for f in shown}
+    kind = type(value)
+    if kind is str or kind is int or value is None or kind is bool:  # most values: asked first
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(kind):
+        return {name: plain(getattr(value, name)) for name in _shown(kind)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -60,6 +65,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+@cache
+def _shown(kind: Any) -> tuple[str, ...]:
+    """Fields of a record that its digest is made of."""
+    return tuple(f.name for f in dataclasses.fields(kind) if not f.metadata.get("outside"))
 
 
 def canonical(value: Any) -> str:

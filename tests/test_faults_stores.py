@@ -31,7 +31,7 @@ def test_what_was_settled_under_other_libraries_is_not_taken_for_the_answer_of_t
     champion = rig.born(stores)
     words = rig.seen(champion, AT), rig.plan(AT), rig.result(stores, 0.07)
     stores.settle(*words, rig.judgement("FAIL"))
-    monkeypatch.setattr(filed, "version", lambda _name: "99.0")
+    monkeypatch.setattr(filed, "_version", lambda _name: "99.0")
     assert stores.settle(*words, rig.judgement("INCONCLUSIVE")).outcome == "inconclusive"
     told = [entry.record for entry in stores.ledger.entries("fraud") if entry.kind == "settlement"][1:]
     assert [record["status"] for record in told] == ["FAIL", "INCONCLUSIVE"]

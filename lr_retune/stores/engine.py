@@ -30,8 +30,7 @@ def open_engine(url: URL, busy: float) -> Engine:
         patience = {"connect_timeout": CONNECT} if "psycopg" in url.get_dialect().driver else {}
         # a connection lives as long as its transaction: hours of training lie between two of them
         return sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=patience)
-    memory = url.database in (None, "", ":memory:")
-    if memory:
+    if in_memory(url):
         engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +38,11 @@ def open_engine(url: URL, busy: float) -> Engine:
     sa.event.listen(engine, "connect", _own_transactions)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def in_memory(url: URL) -> bool:
+    """Whether it is this process's own: nobody else can read or write it."""
+    return url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:")
 
 
 def is_busy(error: exc.OperationalError) -> bool:

@@ -19,7 +19,7 @@ from lr_retune.records import Facts, TickLoss, canonical, content_digest, micros
 from lr_retune.stores import migrations
 from lr_retune.stores import schema as db
 from lr_retune.stores.chain import REGISTERED, chain_digest, time_of
-from lr_retune.stores.engine import is_busy, open_engine, parse
+from lr_retune.stores.engine import in_memory, is_busy, open_engine, parse
 from lr_retune.stores.verify import verify as examine
 
 State = Literal["PREPARED", "CLAIMED", "COMMITTED", "ABANDONED"]
@@ -92,6 +92,7 @@ class Ledger:
         with self._told():
             self._reads = open_engine(self.url, busy)
         self._writes = self._reads.execution_options(writes=True)
+        self._found: dict[tuple[str, ...], Any] = {}  # since the last write, of a ledger that nobody else can write to
         self._bring_up(create)
 
     @property
@@ -110,13 +111,14 @@ class Ledger:
 
     def entry(self, model: str, kind: str, key: str) -> Entry | None:
         """The entry of a kind with a key, or None."""
-        return self._read(lambda c: _find(c, model, kind, key))
+        return self._read(lambda c: _find(c, model, kind, key), "entry", model, kind, key)
 
     def entries(self, model: str, *, after: int = 0) -> list[Entry]:
         """Entries with seq > ``after``, in order."""
         e = db.entries.c
         query = sa.select(db.entries).where(e.model == model, e.seq > after).order_by(e.seq)
-        return self._read(lambda c: [_entry(row) for row in c.execute(query).mappings()])
+        found = self._read(lambda c: [_entry(row) for row in c.execute(query).mappings()], "entries", model, str(after))
+        return list(found)
 
     def models(self) -> list[str]:
         """Names of all models it knows."""
@@ -145,13 +147,13 @@ class Ledger:
     # ── the head and promotions ───────────────────────────────────────────────────────────────────
     def head(self, model: str) -> Head:
         """The champion's row; an empty head when there is none."""
-        return self._read(lambda c: _head(c, model))
+        return self._read(lambda c: _head(c, model), "head", model)
 
     def promotion(self, model: str, decision: str) -> Promotion | None:
         """The promotion of a decision, or None."""
         p = db.promotions.c
         query = sa.select(db.promotions).where(p.model == model, p.decision == decision)
-        row = self._read(lambda c: c.execute(query).mappings().first())
+        row = self._read(lambda c: c.execute(query).mappings().first(), "promotion", model, decision)
         return None if row is None else _promotion(row)
 
     def promotions(self, model: str, *states: State) -> list[Promotion]:
@@ -160,7 +162,8 @@ class Ledger:
         query = sa.select(db.promotions).where(p.model == model).order_by(p.expected_epoch, p.decision)
         if states:
             query = query.where(p.state.in_(states))
-        return self._read(lambda c: [_promotion(row) for row in c.execute(query).mappings()])
+        found = self._read(lambda c: [_promotion(r) for r in c.execute(query).mappings()], "promotions", model, *states)
+        return list(found)
 
     def prepare(self, model: str, promotion: Promotion) -> Promotion:
         """File the intent; one that was claimed or committed before is returned as it is."""
@@ -208,7 +211,8 @@ class Ledger:
     def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
         """Settlement key → outcome shown and its run."""
         query = sa.select(db.projections).where(db.projections.c.model == model)
-        return self._read(lambda c: {r["key"]: (r["outcome"], r["run_id"]) for r in c.execute(query).mappings()})
+        rows = self._read(lambda c: list(c.execute(query).mappings()), "projected", model)
+        return {row["key"]: (row["outcome"], row["run_id"]) for row in rows}
 
     def project(self, model: str, key: str, outcome: str, run_id: str | None) -> None:
         """Note that a settlement stands in the registry."""
@@ -259,11 +263,18 @@ class Ledger:
             self._write(migrations.bring_up)
 
     # ── transactions ──────────────────────────────────────────────────────────────────────────────
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, work: Callable[[Connection], T], *asked: str) -> T:
+        """What ``work`` finds; in memory, what was ``asked`` since the last write is not looked up again."""
+        if asked and asked in self._found:
+            return self._found[asked]  # type: ignore[no-any-return]
         with self._told(), self._reads.begin() as connection:
-            return work(connection)
+            found = work(connection)
+        if asked and in_memory(self.url):
+            self._found[asked] = found
+        return found
 
     def _write(self, work: Callable[[Connection], T]) -> T:
+        self._found.clear()
         with self._told():
             lost = False
             for attempt in range(ATTEMPTS - 1):
