@@ -196,7 +196,8 @@ class Rows:
 
     def labelled(self) -> Rows:
         """Only rows whose label is known."""
-        return self.take(~np.isnan(self.y))
+        known = ~np.isnan(self.y)
+        return self if known.all() else self.take(known)
 
     def emphasised(self, since: int) -> Rows:
         """With the rows from ``since`` (microseconds) on weighing as much as all before, at most twenty-fold each."""
@@ -812,6 +813,7 @@ class Feeds:
     labels: Source | None = None
     predictions: Source | None = None
     transform: Callable[[str], Transform] | None = None  # name → feature code
+    once: Callable[[Any, Callable[[], Any]], Any] | None = None  # of rows that never change: what was made of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,12 @@ class Feed(Reader):
         DataError
             If another column is missing or its values are not of its kind.
         """
-        return self.encode(contract, self._raw_rows(contract, span, per_tick), missing)
+        asked = ("rows", contract, span, tuple(missing), per_tick)
+        return self.once(asked, lambda: self.encode(contract, self._raw_rows(contract, span, per_tick), missing))
+
+    def rows_in(self, table: pa.Table, contract: Contract, span: Span, missing: Collection[str] = ()) -> Rows:
+        """`rows` of a span whose raw rows are at hand."""
+        return self.once(("rows", contract, span, tuple(missing), None), lambda: self.encode(contract, table, missing))
 
     def encode(self, contract: Contract, table: pa.Table, missing: Collection[str] = ()) -> Rows:
         """`rows` of raw rows at hand."""
@@ -259,8 +264,12 @@ class Feed(Reader):
 
     def sample(self, contract: Contract, span: Span, limit: int, seed: int) -> tuple[pa.Table, Rows]:
         """`table`, and the same rows encoded, with their labels; columns that cannot be read are missing values."""
-        raw = self.some([*contract.names, *self.needed()], span, limit, seed, contract.transform)
-        return self._shown(raw, contract), self.encode(contract, raw, contract.names)
+
+        def make() -> tuple[pa.Table, Rows]:
+            raw = self.some([*contract.names, *self.needed()], span, limit, seed, contract.transform)
+            return self._shown(raw, contract), self.encode(contract, raw, contract.names)
+
+        return self.once(("sample", contract, span, limit, seed), make)
 
     def _shown(self, raw: pa.Table, contract: Contract) -> pa.Table:
         return pa.table({c.name: _shown(raw, c) for c in contract.columns})
@@ -284,6 +293,12 @@ class Feed(Reader):
         matters
             Share from which a column blocks.
         """
+        asked = ("check", contract, span, tuple(sorted(importance.items())), matters)
+        return self.once(asked, lambda: self._check(contract, span, importance, matters))
+
+    def _check(
+        self, contract: Contract, span: Span, importance: Mapping[str, float], matters: float
+    ) -> tuple[Fault, ...]:
         data, contract = self.config.data, contract.inputs
         more = [name for name in (data.id, *self._new_categories(contract)) if name is not None]
         limit, seed, transform = self.config.watch.sample, self.config.seed, contract.transform

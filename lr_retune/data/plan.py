@@ -63,7 +63,7 @@ def freeze(
     raw = {name: between(table, config.data.time, span) for name, span in named.items()}
     _refuse_leak(feed, raw)
     contract = _under(feed.learn_from(raw["train"], kinds, previous, missing), previous, accepted, train)
-    parts = {name: feed.encode(contract, rows, missing) for name, rows in raw.items()}
+    parts = {name: feed.rows_in(rows, contract, named[name], missing) for name, rows in raw.items()}
     counts = {name: len(rows.labelled()) for name, rows in parts.items()}
     if not counts["train"]:
         raise _unlabelled(train)

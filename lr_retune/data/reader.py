@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from lr_retune.data.ticks import edges, shift, tick_start
 from lr_retune.errors import DataError
 from lr_retune.records import Feeds, Logged, Span, Transform, iso, micros
 
+T = TypeVar("T")
 _MICRO = timedelta(microseconds=1)
 _RECENT = 1 / 50  # of a tick: where rows arrive all day, enough of them to see that they do
 
@@ -57,6 +58,13 @@ class Reader:
         self.config, self.feeds, self.as_of = config, feeds, as_of
         self._revisions: tuple[datetime | None, pa.Table] | None = None  # the label feed, read from a time on
         self._last: tuple[_Held, ...] = ()  # two at most: one look asks for the reference and the watched ticks in turn
+
+    def once(self, asked: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What ``make`` makes of rows; where they never change, what it made before of the same ``asked``."""
+        if self.feeds.once is None:
+            return make()
+        found: T = self.feeds.once((self.as_of, *asked), make)
+        return found
 
     # ── columns ───────────────────────────────────────────────────────────────────────────────────
     @cached_property

@@ -23,6 +23,7 @@ from lr_retune.replay.arms import Arm, arms_of
 from lr_retune.replay.cache import Cache
 from lr_retune.replay.glance import glance
 from lr_retune.replay.held import EVER, Prints, held
+from lr_retune.replay.once import Once
 from lr_retune.replay.shared import Answers
 from lr_retune.retune import first_model, retune
 from lr_retune.stores.promotion import Stores
@@ -113,7 +114,7 @@ class World:
         plugins = load_plugins(config)
         self._feeds = held(config, plugins.feeds)
         self.cache = Cache(cache, Prints(self._feeds, times).until)
-        self._answers = Answers(self.cache.spare)
+        self._once, self._answers = Once(), Answers(self.cache.spare)
         self.plugins = self._sharing(config, plugins)
         self._served: dict[tuple[str, Span], tuple[Rows, np.ndarray]] = {}
         stores = Stores.in_memory(config, self.cache.models)
@@ -168,8 +169,9 @@ class World:
         return self._served[key]
 
     def _sharing(self, config: Config, plugins: Plugins) -> Plugins:
-        """The parts of a configuration over the rows in memory, with fits that all policies share."""
-        return replace(plugins, feeds=self._feeds, family=self._answers.shared(config, plugins.family))
+        """The parts of a configuration over the rows in memory, with what policies share of both."""
+        feeds, family = self._once.of(config, self._feeds), self._answers.shared(config, plugins.family)
+        return replace(plugins, feeds=feeds, family=family)
 
     def _dressed(self, arm: Arm) -> tuple[Config, Plugins]:
         config = arm.config or self.config

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from lr_retune import average, encoding
-from lr_retune.config import Config, Model
+from lr_retune.config import Config
 from lr_retune.data.feed import Feed
 from lr_retune.logged import SCORE_ONLY, LoggedScores
 from lr_retune.plugins import Group, Plugins, load_family, provider
 from lr_retune.records import Candidate, Champion, Contract, Files, FittedModel, Plan, Rows, Trial, plain
+from lr_retune.steps.loaded import Shelf
 from lr_retune.stores.bundle import judged, native, pack, unpack_contract, unpack_golden, unpack_meta
 from lr_retune.stores.promotion import Stores
 
+_shelf = Shelf()
 GOLDEN_ROWS = 16  # enough to notice another model, few enough to read
 
 
@@ -85,12 +86,12 @@ def load_model(config: Config, family: str, files: Files) -> FittedModel:
     """A model from files whose digest was checked when they were read."""
     if family == SCORE_ONLY:
         return LoggedScores(unpack_contract(files))
-    return _loaded(family, config.model.model_dump_json(), tuple(native(files).items()))
+    parts, model = tuple(native(files).items()), config.model
 
+    def load() -> FittedModel:
+        return average.load(dict(parts), load_family(model, family).load)
 
-@lru_cache(maxsize=4)  # a tick meets its champion several times, and reading trees takes longer than asking them
-def _loaded(family: str, model: str, files: tuple[tuple[str, bytes], ...]) -> FittedModel:
-    return average.load(dict(files), load_family(Model.model_validate_json(model), family).load)
+    return _shelf.get((family, model.model_dump_json(), parts), sum(len(data) for _, data in parts), load)
 
 
 def champions(config: Config, stores: Stores, champion: Champion) -> tuple[FittedModel, FittedModel]:

@@ -1,0 +1,53 @@
+"""What was made of rows that never change: policies that meet the same rows read, encode and check them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from lr_retune.config import Config
+from lr_retune.records import Feeds, Rows, content_digest
+
+MOST = 512 * 1024**2  # bytes of rows
+# Of the configuration, all that decides what a feed says of its rows; the rest differs between policies.
+READ = ("data", "labels", "predictions", "schedule", "task", "metric", "model", "watch", "seed", "gates")
+
+
+class Once:
+    """Remembers what was made; where that grows too large, what was asked for longest ago is forgotten."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, tuple[Any, int]] = {}  # with its bytes, the newest last
+        self._size = 0
+
+    def of(self, config: Config, feeds: Feeds) -> Feeds:
+        """Feeds in memory that remember what was made of them under a configuration."""
+        read = content_digest(config.model_dump(mode="json", include=set(READ)))
+        return Feeds(feeds.data, feeds.labels, feeds.predictions, feeds.transform, partial(self._once, read))
+
+    def _once(self, read: str, asked: Any, make: Callable[[], Any]) -> Any:
+        key = (read, asked)
+        found, size = self._made.pop(key, (None, 0))
+        if found is None:
+            found = make()
+            size = _held(found)
+            self._size += size
+        self._made[key] = found, size
+        while self._size > MOST:
+            oldest = next(iter(self._made))
+            self._size -= self._made.pop(oldest)[1]
+        return found
+
+
+def _held(made: Any) -> int:
+    """Bytes; arrays of rows that several will read are made to refuse changes."""
+    if isinstance(made, tuple):
+        return sum(map(_held, made))
+    if not isinstance(made, Rows):
+        return int(getattr(made, "nbytes", 0)) + 1024
+    arrays = [array for each in fields(Rows) if (array := getattr(made, each.name)) is not None]
+    for array in arrays:
+        array.flags.writeable = False
+    return sum(array.nbytes for array in arrays)
