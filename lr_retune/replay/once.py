@@ -11,8 +11,10 @@ from lr_retune.config import Config
 from lr_retune.records import Feeds, Rows, content_digest
 
 MOST = 512 * 1024**2  # bytes of rows
-# Of the configuration, all that decides what a feed says of its rows; the rest differs between policies.
-READ = ("data", "labels", "predictions", "schedule", "task", "metric", "model", "watch", "seed", "gates")
+ENTRY = 1024  # bytes of anything else
+# Of the configuration, all that `Feed.rows`, `sample` and `check` read; a test holds them to that.
+READ = ("data", "labels", "predictions", "schedule", "task", "model", "watch", "seed")
+READ_OF_POLICY = ("min_rows",)
 
 
 class Once:
@@ -24,7 +26,8 @@ class Once:
 
     def of(self, config: Config, feeds: Feeds) -> Feeds:
         """Feeds in memory that remember what was made of them under a configuration."""
-        read = content_digest(config.model_dump(mode="json", include=set(READ)))
+        policy = [getattr(config.policy, name) for name in READ_OF_POLICY]
+        read = content_digest([config.model_dump(mode="json", include=set(READ)), policy])
         return Feeds(feeds.data, feeds.labels, feeds.predictions, feeds.transform, partial(self._once, read))
 
     def _once(self, read: str, asked: Any, make: Callable[[], Any]) -> Any:
@@ -44,10 +47,10 @@ class Once:
 def _held(made: Any) -> int:
     """Bytes; arrays of rows that several will read are made to refuse changes."""
     if isinstance(made, tuple):
-        return sum(map(_held, made))
+        return ENTRY + sum(map(_held, made))
     if not isinstance(made, Rows):
-        return int(getattr(made, "nbytes", 0)) + 1024
+        return ENTRY + int(getattr(made, "nbytes", 0))
     arrays = [array for each in fields(Rows) if (array := getattr(made, each.name)) is not None]
     for array in arrays:
         array.flags.writeable = False
-    return sum(array.nbytes for array in arrays)
+    return ENTRY + sum(int(array.nbytes) for array in arrays)

@@ -49,7 +49,9 @@ class Answers:
 
     def shared(self, config: Config, family: Family) -> SharedFamily:
         """The family of a configuration, with these answers."""
-        return SharedFamily(family, self, content_digest(config.model_dump(mode="json", include={"model", "metric", "task"})))
+        return SharedFamily(
+            family, self, content_digest(config.model_dump(mode="json", include={"model", "metric", "task"}))
+        )
 
     def find(self, key: str) -> Begun | None:
         """What is known under a key."""
