@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lr_retune import console
-from lr_retune.console import moment, opened, progress, say
+from lr_retune.console import moment, opened, progress, say, stretch
 from lr_retune.errors import ConfigError
 from lr_retune.words import DEFAULT_CONFIG, AsOf, ConfigPath, Json
 
@@ -58,8 +58,8 @@ def compare(
         return _live(console.load(config), start, as_of, _names(models), as_json)
     if (models is None) == (rates is None):
         raise ConfigError(
-            "compare needs --models, --learning-rates or --sequential",
-            why="one of them says what is compared",
+            "compare takes one of --models, --learning-rates and --sequential",
+            why=f"it says what is compared, and {'none' if models is None else 'two'} of them are given",
             fix="for example --models champion,3 or --learning-rates .02,.1",
         )
     from lr_retune import answers, told_versus
@@ -67,8 +67,8 @@ def compare(
     from lr_retune.versus import When, by_name, by_rate
 
     with opened(config) as (loaded, stores), progress("compare") as tell:
-        first, last = (None if text is None else moment(loaded, text) for text in (start, end))
-        when = When(moment(loaded, as_of), _duration(blocks) or loaded.schedule.tick, first, last)
+        length = loaded.schedule.tick if blocks is None else _duration(blocks)
+        when = When(moment(loaded, as_of), length, *_between(loaded, start, end))
         plugins = load_plugins(loaded, tell)
         if rates is not None:
             found = by_rate(loaded, plugins, _numbers(rates), when, seeds)
@@ -89,7 +89,10 @@ def _live(config: Config, start: str | None, as_of: str | None, names: list[str]
             why="it compares arms that serve at once, from the time when both did",
             fix="for example --sequential --from 2024-05-01",
         )
-    found, alpha = live(config, moment(config, start), moment(config, as_of), names), config.gates.alpha
+    found, alpha = (
+        live(config, moment(config, start, option="--from"), moment(config, as_of), names),
+        config.gates.alpha,
+    )
     say(as_json, answers.answer("compare", **told_live.fields(found, alpha)), told_live.lines(found, alpha))
     return 0 if found.better is not None else UNDECIDED
 
@@ -102,14 +105,24 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(each) for each in _names(text)]
     except ValueError:
-        raise ConfigError(f"--learning-rates {text} are no numbers", fix="write them like .02,.1") from None
+        why = "each is a rate to fit a model at"
+        raise ConfigError(f"--learning-rates {text} are no numbers", why=why, fix="write them like .02,.1") from None
 
 
-def _duration(text: str | None) -> timedelta | None:
+def _between(config: Config, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    if start is not None and end is not None:
+        return stretch(config, start, end)
+    first = None if start is None else moment(config, start, option="--from")
+    return first, None if end is None else moment(config, end, option="--to")
+
+
+def _duration(text: str) -> timedelta:
     from lr_retune.config import parse_duration
 
     try:
-        found: timedelta | None = None if text is None else parse_duration(text)
+        found: timedelta = parse_duration(text)
     except ValueError as error:
         raise ConfigError(f"--blocks {text}: {error}", fix="write it like --blocks 7d") from None
+    if not found:
+        raise ConfigError(f"--blocks {text} is no length", why="no row lies in such a block", fix="leave it out")
     return found

@@ -816,15 +816,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     ConfigError
         If it cannot be read, or is none.
     """
-    return _parse(_read(path), str(path))[1]
+    return _parse(_read(path, "check its name"), str(path))[1]
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, fix: str = "name the file with -c, or write one with `lr-retune init`") -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(MAX_BYTES + 1)  # never more, whatever the path leads to
     except OSError as error:
-        fix = "name the file with -c, or write one with `lr-retune init`"
         raise ConfigError(f"{path} cannot be read", why=error.strerror or "", fix=fix) from None
 
 
@@ -838,7 +837,8 @@ def _parse(content: bytes, origin: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(f"{origin} nests too deep", why=f"at most {MAX_DEPTH} tables may nest", fix="cut the key")
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: broken TOML, no UTF-8, a number of 5,000 digits
-        raise ConfigError(f"{origin} is not valid TOML", why=str(error), fix="mend the line named above") from None
+        fix = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "mend the line named above"
+        raise ConfigError(f"{origin} is not valid TOML", why=str(error), fix=fix) from None
 
 
 def parse_config(

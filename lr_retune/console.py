@@ -215,8 +215,8 @@ def exists(url: str) -> bool:
     return not head.startswith("sqlite") or Path(path).exists()
 
 
-def moment(config: Config, text: str | None, *, ahead: bool = False) -> datetime:
-    """``--as-of``, or now; resolved once. ``ahead``: a time that may well lie in the future.
+def moment(config: Config, text: str | None, *, ahead: bool = False, option: str = "--as-of") -> datetime:
+    """The time that an option says, or now; resolved once. ``ahead``: a time that may well lie in the future.
 
     Raises
     ------
@@ -231,18 +231,32 @@ def moment(config: Config, text: str | None, *, ahead: bool = False) -> datetime
             found = found.replace(tzinfo=ZoneInfo(config.schedule.timezone))
         found = found.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _no_time(text, "ISO 8601 is understood") from None
+        raise _no_time(option, text, "ISO 8601 is understood") from None
     if found.year not in YEARS:
-        raise _no_time(text, f"it must lie between {YEARS[0]} and {YEARS[-1]}")
+        raise _no_time(option, text, f"it must lie between {YEARS[0]} and {YEARS[-1]}")
     if not ahead and found > clock() + timedelta(days=1):
-        warn([f"--as-of {text} lies in the future: no row and no label of it is known yet"])
+        warn([f"{option} {text} lies in the future: no row and no label of it is known yet"])
     return found
 
 
-def _no_time(text: str, why: str) -> ConfigError:
-    return ConfigError(
-        f"{text!r} is no time to run at", why=why, fix="write it like 2019-03-01 or 2019-03-01T06:00+01:00"
-    )
+def _no_time(option: str, text: str, why: str) -> ConfigError:
+    fix = "write it like 2019-03-01 or 2019-03-01T06:00+01:00"
+    return ConfigError(f"{option} {text!r} is no time to run at", why=why, fix=fix)
+
+
+def stretch(config: Config, start: str, end: str) -> tuple[datetime, datetime]:
+    """``--from`` and ``--to``.
+
+    Raises
+    ------
+    ConfigError
+        If one is no time, or the first does not lie before the last.
+    """
+    first, last = moment(config, start, option="--from"), moment(config, end, ahead=True, option="--to")
+    if first >= last:
+        why = "rows are walked forward in time"
+        raise ConfigError(f"--from {start} does not lie before --to {end}", why=why, fix="swap them, or widen them")
+    return first, last
 
 
 # ── how a command speaks ──────────────────────────────────────────────────────────────────────────

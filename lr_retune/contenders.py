@@ -68,6 +68,7 @@ def known(config: Config, stores: Stores, names: Sequence[str], as_of: datetime)
     if len(dict.fromkeys(names)) < 2 or len(names) != len(set(names)):
         raise ConfigError(
             f"two or more different models are compared, got {', '.join(names) or 'none'}",
+            why="a model is no better or worse than itself",
             fix="name them like --models champion,3",
         )
     found = [_known(config, stores, name, as_of) for name in names]
@@ -164,7 +165,9 @@ def fitted(
     if len(set(rates)) < 2 or len(rates) != len(set(rates)) or not all(0 < rate < float("inf") for rate in rates):
         given = ", ".join(f"{rate:g}" for rate in rates) or "none"
         raise ConfigError(
-            f"two or more different rates above 0 are compared, got {given}", fix="for example --learning-rates .02,.1"
+            f"two or more different rates above 0 are compared, got {given}",
+            why="a model is fitted at each and held against the others",
+            fix="for example --learning-rates .02,.1",
         )
     feed = Feed(config, plugins.feeds, start)
     train, valid = _window(config, feed)
@@ -222,7 +225,9 @@ def _window(config: Config, feed: Feed) -> tuple[Span, Span]:
     horizon = feed.horizon()
     if horizon is None:
         raise DataError(
-            f"no tick has complete labels at {iso(feed.as_of)}", fix="compare from a later time, with --from"
+            f"no tick has complete labels at {iso(feed.as_of)}",
+            why="rates are fitted on rows of before",
+            fix="compare from a later time, with --from",
         )
     ahead = config.ticks(config.window.holdout) + config.embargo_ticks
     end = shift(horizon, ahead, config.schedule.tick, config.schedule.timezone)

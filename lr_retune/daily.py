@@ -175,7 +175,11 @@ def pause(
 
     with opened(config) as (loaded, stores):
         stores.champion(LAST_DAY)  # a model that never lived has nothing to pause
-        now, end, who = moment(loaded, as_of), moment(loaded, until, ahead=True), actor or console.user()
+        now, end, who = (
+            moment(loaded, as_of),
+            moment(loaded, until, ahead=True, option="--until"),
+            actor or console.user(),
+        )
         hold(stores, end, actor=who, reason=reason, as_of=now)
         held = {"until": iso(end), "by": who, "reason": reason}
         _changed("pause", loaded, stores, [f"paused: {told_pause(held)}"], as_json, paused=held)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lr_retune import console
-from lr_retune.console import moment, progress, say
+from lr_retune.console import progress, say, stretch, warn
 from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ def tune_policy(
     """Propose [policy] for this model by replay, or say that it is as good as it is; touches no store."""
     from lr_retune import answers
     from lr_retune.replay import instants
-    from lr_retune.replay.cache import folder_of
+    from lr_retune.replay.kept import kept_in
     from lr_retune.replay.tuned import grid, tune
 
     loaded = console.load(config)
-    times = instants(loaded, moment(loaded, start), moment(loaded, end, ahead=True), every)
+    times = instants(loaded, *stretch(loaded, start, end), every)
+    place, notes = kept_in(loaded, cache)
+    warn(notes)
     with progress("tune-policy") as tell:
-        place = folder_of(loaded, cache)
         found = tune(loaded, times, grid(loaded), held_out=held_out, cache=place, jobs=jobs, progress=tell)
     say(as_json, answers.answer("tune-policy", **_fields(loaded, found)), _lines(loaded, found))
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lr_retune import console
-from lr_retune.console import moment, opened, progress, say
-from lr_retune.errors import IntegrityError
+from lr_retune.console import opened, progress, say, stretch, warn
+from lr_retune.errors import ConfigError, IntegrityError
 from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last
 
 if TYPE_CHECKING:
@@ -51,30 +51,41 @@ def replay(
     from lr_retune import answers
     from lr_retune.replay import chosen, told
     from lr_retune.replay import replay as walk
-    from lr_retune.replay.cache import folder_of
+    from lr_retune.replay.kept import kept_in
 
     loaded = console.load(config)
-    first, last = moment(loaded, start), moment(loaded, end, ahead=True)
+    first, last = stretch(loaded, start, end)
     arms = chosen(against.split(","), policy or (), loaded)
+    _drawable(html)
+    place, notes = kept_in(loaded, cache)
+    warn(notes)
     with progress("replay") as tell:
-        place = folder_of(loaded, cache)
         found = walk(loaded, first, last, arms, every=every, cache=place, jobs=jobs, progress=tell)
+    say(as_json, answers.answer("replay", **told.fields(found)), told.lines(found))
     if html is not None:
         _draw(found, html, f"{loaded.name}: policies from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
-    say(as_json, answers.answer("replay", **told.fields(found)), told.lines(found))
 
 
 def relive(config: ConfigPath = DEFAULT_CONFIG, cache: Cached = None, as_json: Json = False) -> int:
     """Every run of the ledger once more, in memory: its decisions and verdicts against those that were filed."""
     from lr_retune import answers
     from lr_retune.replay import told
-    from lr_retune.replay.cache import folder_of
+    from lr_retune.replay.kept import kept_in
     from lr_retune.replay.lived import relived
 
     with opened(config) as (loaded, stores), progress("relive") as tell:
-        found = relived(loaded, stores.ledger, cache=folder_of(loaded, cache), progress=tell)
+        place, notes = kept_in(loaded, cache)
+        warn(notes)
+        found = relived(loaded, stores.ledger, cache=place, progress=tell)
     say(as_json, answers.answer("relive", **told.lived(found)), told.lines_of_lived(found))
     return IntegrityError.exit_code if found.different else 0
+
+
+def _drawable(file: Path | None) -> None:
+    """Asked before the walk, which may take hours."""
+    if file is not None and (file.is_dir() or not file.resolve().parent.is_dir()):
+        why = "it is a folder" if file.is_dir() else "its folder does not exist"
+        raise ConfigError(f"--html {file} cannot be written", why=why, fix="name a file in a folder that is there")
 
 
 def _draw(found: Table, file: Path, title: str) -> None:

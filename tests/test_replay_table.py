@@ -19,6 +19,7 @@ from lr_retune.config import Config, Worth, parse_config
 from lr_retune.errors import ConfigError
 from lr_retune.records import Cost
 from lr_retune.replay.arms import STANDING, Arm, arm, chosen, from_file
+from lr_retune.replay.kept import kept_in
 from lr_retune.replay.oracle import best_schedules
 from lr_retune.replay.pareto import compared, hull
 from lr_retune.replay.picture import loss_over_work, page
@@ -190,6 +191,35 @@ def test_the_command_walks_its_files_and_draws_what_it_found(
     told = cli(*words, "--html", "picture.svg")
     assert (fresh / "picture.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "policy costs least where a refit costs at least 4.35 and at most 450 days of 1 % of loss" in told.out
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--to", "2024-04-01"), "--from 2024-04-10 does not lie before --to 2024-04-01"),
+        (("--to", "soon"), "--to 'soon' is no time to run at"),
+        (("--html", "absent/page.html"), "its folder does not exist"),
+        (("--html", "."), "it is a folder"),
+        (("--policy", "absent.toml"), "check its name"),
+        (("--policy", "latin.toml"), "save it as UTF-8"),
+        (("--policy", "policy.toml", "--against", "policy"), "each row of the table is named by its policy"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told_before_a_row_is_read(
+    cli: Callable[..., Any], fresh: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr("lr_retune.replay.replay", None)
+    (fresh / "latin.toml").write_bytes(b"# \xe9")
+    (fresh / "policy.toml").write_bytes(b"")
+    found = cli("replay", "--from", "2024-04-10", "--to", "2024-04-20", *asked)
+    assert found.code == 2
+    assert told in found.err
+
+
+def test_a_folder_that_keeps_no_answers_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert kept_in(config_of(), tmp_path / "new") == (tmp_path / "new", [])
+    assert "answers cannot be kept in" in kept_in(config_of(), tmp_path / "file")[1][0]
 
 
 def test_the_fields_of_a_policy_keep_their_names() -> None:

@@ -84,7 +84,8 @@ def chosen(names: Iterable[str], files: Iterable[Path], config: Config) -> tuple
     found = [*map(arm, dict.fromkeys(named)), *(from_file(path, config) for path in files)]
     known = [each.name for each in found]
     if twice := next((name for name in known if known.count(name) > 1), None):
-        raise ConfigError(f"two policies are named {twice!r}", fix="rename the file: its stem is its name")
+        why = "each row of the table is named by its policy, and that of a file by its stem"
+        raise ConfigError(f"two policies are named {twice!r}", why=why, fix="rename the file")
     return tuple(found)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lr_retune.config import Config
+from lr_retune.replay.cache import folder_of
 from lr_retune.stores.models import FileModels
 
 
@@ -20,6 +22,16 @@ class Cleared:
     answers: int = 0
     size: int = 0  # bytes, with their models
     notes: tuple[str, ...] = ()
+
+
+def kept_in(config: Config, asked: Path | None) -> tuple[Path, list[str]]:
+    """Where a replay keeps its answers, and what a person is told where nothing can be written there."""
+    folder = folder_of(config, asked)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return folder, []
+    return folder, [f"answers cannot be kept in {folder}: a replay that is stopped begins anew; --cache names another"]
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def _times(config: Config, filed: Sequence[Entry]) -> list[datetime]:
         raise ConfigError(
             f"the ledger of {config.name} cannot be lived through once more",
             why="it holds no first model that was trained here, or no run",
-            fix="use --from and --to",
+            fix="run `lr-retune bootstrap` and `lr-retune run` first; `lr-retune replay` needs no ledger",
         )
     tick, zone = config.schedule.tick, config.schedule.timezone
     return [first.as_of, *looked, shift(tick_start(looked[-1], tick, zone), 1, tick, zone)]

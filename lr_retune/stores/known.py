@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from lr_retune.errors import ConfigError
 from lr_retune.records import Acceptance, Champion, History, Past, PastDecision, Plan, content_digest
 from lr_retune.stores.bundle import plan_from
@@ -28,7 +30,9 @@ class Known(Filed):
             If there is none yet.
         """
         if not self._chronicle.moves:
-            where = self.ledger.url.set(query={}).render_as_string(hide_password=True)
+            # a file that is not there yet is read as an empty ledger in memory
+            url = self.ledger.url if self.ledger.url.database else make_url(self.config.state_url())
+            where = url.set(query={}).render_as_string(hide_password=True)
             raise ConfigError(
                 f"{self.name} has no champion yet",
                 why=f"the ledger {where} holds none",
