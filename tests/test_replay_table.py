@@ -201,6 +201,10 @@ def test_the_command_walks_its_files_and_draws_what_it_found(
         (("--html", "absent/page.html"), "its folder does not exist"),
         (("--html", "."), "it is a folder"),
         (("--policy", "absent.toml"), "check its name"),
+        (
+            ("--policy", "typo.toml"),
+            "did you mean 'max_age'?\ndo: mend typo.toml; `lr-retune config schema` lists every key",
+        ),
         (("--policy", "latin.toml"), "save it as UTF-8"),
         (("--policy", "policy.toml", "--against", "policy"), "each row of the table is named by its policy"),
     ],
@@ -211,6 +215,7 @@ def test_what_cannot_be_replayed_is_told_before_a_row_is_read(
     monkeypatch.setattr("lr_retune.replay.replay", None)
     (fresh / "latin.toml").write_bytes(b"# \xe9")
     (fresh / "policy.toml").write_bytes(b"")
+    (fresh / "typo.toml").write_text("[policy]\nmax_agee = '7d'\n", encoding="utf-8")
     found = cli("replay", "--from", "2024-04-10", "--to", "2024-04-20", *asked)
     assert found.code == 2
     assert told in found.err

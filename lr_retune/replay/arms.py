@@ -97,7 +97,11 @@ def from_file(path: Path, config: Config) -> Arm:
     ConfigError
         If it cannot be read, or overrides what makes the question another one.
     """
-    return overridden(path.stem, read_toml(path), config, origin=str(path))
+    try:
+        return overridden(path.stem, read_toml(path), config, origin=str(path))
+    except ConfigError as error:
+        advice = f"mend {path}; `lr-retune config schema` lists every key"
+        raise ConfigError(error.what, why=error.why, fix=error.fix or advice) from None
 
 
 def overridden(name: str, changes: Mapping[str, Any], config: Config, *, origin: str = "policy") -> Arm:
