@@ -194,9 +194,12 @@ def test_a_tail_cut_off_together_with_its_head_is_found_by_the_pin_alone(tmp_pat
     pin = audit(stores).tail
     assert audit(stores, before.tail).problems == audit(stores, pin[:12]).problems == ()
     seq, digest = before.tail.split(":")
-    with stores.ledger._writes.begin() as c:
+
+    def cut(c: sa.Connection) -> None:
         c.execute(schema.entries.delete().where(schema.entries.c.seq > int(seq)))
         c.execute(schema.heads.update().values(seq=int(seq), tail=digest))
+
+    stores.ledger.writing(cut)
     assert audit(stores).problems == ()
     assert "its tail was cut off" in audit(stores, pin).problems[0]
     assert "written anew" in audit(stores, f"{seq}:{'0' * 64}").problems[0]

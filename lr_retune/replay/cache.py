@@ -24,12 +24,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+LATELY = 64 * 1024**2  # bytes of model files that are kept in memory once they were read and checked
+
+
 class KeptModels(MemoryModels):
     """Model files in a folder, where other processes find them; in memory without one that can be written."""
 
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
-        self._disk = None if folder is None else FileModels(folder)
+        self._disk = None if folder is None else FileModels(folder, durable=False)
+        self._read: dict[str, dict[str, bytes]] = {}  # by digest, the newest last
+        self._room = LATELY
 
     def put(self, files: Files) -> str:
         if self._disk is not None:
@@ -40,7 +45,12 @@ class KeptModels(MemoryModels):
     def get(self, digest: str) -> dict[str, bytes]:
         if self._disk is None or super().has(digest):
             return super().get(digest)
-        return self._disk.get(digest)
+        if digest not in self._read:
+            self._read[digest] = self._disk.get(digest)
+            self._room -= sum(map(len, self._read[digest].values()))
+        while self._room < 0:
+            self._room += sum(map(len, self._read.pop(next(iter(self._read))).values()))
+        return dict(self._read[digest]) if digest in self._read else self._disk.get(digest)
 
     def has(self, digest: str) -> bool:
         return super().has(digest) or (self._disk is not None and self._disk.has(digest))

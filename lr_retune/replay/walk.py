@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from lr_retune.data.feed import Feed
 from lr_retune.data.ticks import shift, tick_start
 from lr_retune.errors import ConfigError, RetuneError
 from lr_retune.plugins import Plugins, find, load_plugins
-from lr_retune.records import Champion, Contract, HoldoutScores, Report, Rows, Span, TuneResult, Verdict, content_digest
+from lr_retune.records import Champion, Contract, HoldoutScores, Report, Rows, Span, TuneResult, Verdict
 from lr_retune.replay.arms import Arm, arms_of
 from lr_retune.replay.cache import Cache
 from lr_retune.replay.glance import glance
@@ -135,7 +136,7 @@ class World:
             served.append(self._serve(stores, stores.champion(until), Span(at, until)))
         cpu = time.process_time() - started + self.cache.spared_s - spared
         y, when = (np.concatenate([getattr(rows, name) for rows, _ in served]) for name in ("y", "time"))
-        filed = tuple(content_digest(entry.record) for entry in stores.ledger.entries(config.name))
+        filed = tuple(hashlib.sha256(text.encode()).hexdigest() for text in stores.ledger.texts(config.name))
         score = np.concatenate([score for _, score in served])
         return Walk(arm.name, tuple(reports), y, score, when, filed, {"cpu_s": cpu})
 

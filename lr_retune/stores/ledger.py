@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -28,6 +29,35 @@ Number = tuple[str | None, str | None]  # a version in the registry and the run 
 T = TypeVar("T")
 ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
 PAUSE = 0.25  # seconds after a lost connection, then twice as long: a server that restarts is soon back
+RECENT = 16  # entries whose records are kept parsed, of a ledger in memory: nobody changes a record
+Parse = Callable[[str], Any]
+
+# What every run asks is built once: building a statement takes longer than answering it.
+_MODEL: sa.BindParameter[str] = sa.bindparam("model")
+_FIND = sa.select(db.entries).where(
+    db.entries.c.model == _MODEL, db.entries.c.kind == sa.bindparam("kind"), db.entries.c.key == sa.bindparam("key")
+)
+_AFTER = (
+    sa.select(db.entries)
+    .where(db.entries.c.model == _MODEL, db.entries.c.seq > sa.bindparam("after"))
+    .order_by(db.entries.c.seq)
+)
+_HEAD = sa.select(db.heads).where(db.heads.c.model == _MODEL)
+_CHAIN = sa.select(db.heads.c.seq, db.heads.c.tail).where(db.heads.c.model == _MODEL).with_for_update()
+_LINK = (
+    db.heads.update()
+    .where(db.heads.c.model == sa.bindparam("of"))
+    .values(seq=sa.bindparam("last"), tail=sa.bindparam("end"))
+)
+_ENTRY = db.entries.insert()
+_PROMOTION = sa.select(db.promotions).where(
+    db.promotions.c.model == _MODEL, db.promotions.c.decision == sa.bindparam("decision")
+)
+_PROJECTED = sa.select(db.projections).where(db.projections.c.model == _MODEL)
+_CUTS = sa.select(db.ticks.c.start, db.ticks.c.label_cut).where(
+    db.ticks.c.model == _MODEL, db.ticks.c.champion == sa.bindparam("champion")
+)
+_TICKS = db.ticks.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +123,7 @@ class Ledger:
             self._reads = open_engine(self.url, busy)
         self._writes = self._reads.execution_options(writes=True)
         self._found: dict[tuple[str, ...], Any] = {}  # since the last write, of a ledger that nobody else can write to
+        self._parse: Parse = lru_cache(RECENT)(json.loads) if in_memory(self.url) else json.loads
         self._bring_up(create)
 
     @property
@@ -107,18 +138,25 @@ class Ledger:
     # ── the chain ─────────────────────────────────────────────────────────────────────────────────
     def append(self, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:
         """Add an entry, or return the one that already has this kind and key."""
-        return self._write(lambda c: _append(c, model, kind, key, as_of, body))
+        return self._write(lambda c: _append(c, model, kind, key, as_of, body, self._parse))
 
     def entry(self, model: str, kind: str, key: str) -> Entry | None:
         """The entry of a kind with a key, or None."""
-        return self._read(lambda c: _find(c, model, kind, key), "entry", model, kind, key)
+        return self._read(lambda c: _find(c, model, kind, key, self._parse), "entry", model, kind, key)
 
     def entries(self, model: str, *, after: int = 0) -> list[Entry]:
         """Entries with seq > ``after``, in order."""
-        e = db.entries.c
-        query = sa.select(db.entries).where(e.model == model, e.seq > after).order_by(e.seq)
-        found = self._read(lambda c: [_entry(row) for row in c.execute(query).mappings()], "entries", model, str(after))
-        return list(found)
+
+        def work(c: Connection) -> list[Entry]:
+            rows = c.execute(_AFTER, {"model": model, "after": after}).mappings()
+            return [_entry(row, self._parse) for row in rows]
+
+        return list(self._read(work, "entries", model, str(after)))
+
+    def texts(self, model: str) -> list[str]:
+        """The records of all entries as they are kept: canonical JSON, in order."""
+        rows = self._read(lambda c: list(c.execute(_AFTER, {"model": model, "after": 0}).mappings()))
+        return [row["record"] for row in rows]
 
     def models(self) -> list[str]:
         """Names of all models it knows."""
@@ -151,9 +189,8 @@ class Ledger:
 
     def promotion(self, model: str, decision: str) -> Promotion | None:
         """The promotion of a decision, or None."""
-        p = db.promotions.c
-        query = sa.select(db.promotions).where(p.model == model, p.decision == decision)
-        row = self._read(lambda c: c.execute(query).mappings().first(), "promotion", model, decision)
+        asked = {"model": model, "decision": decision}
+        row = self._read(lambda c: c.execute(_PROMOTION, asked).mappings().first(), "promotion", model, decision)
         return None if row is None else _promotion(row)
 
     def promotions(self, model: str, *states: State) -> list[Promotion]:
@@ -210,8 +247,7 @@ class Ledger:
     # ── what the registry has been shown ──────────────────────────────────────────────────────────
     def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
         """Settlement key → outcome shown and its run."""
-        query = sa.select(db.projections).where(db.projections.c.model == model)
-        rows = self._read(lambda c: list(c.execute(query).mappings()), "projected", model)
+        rows = self._read(lambda c: list(c.execute(_PROJECTED, {"model": model}).mappings()), "projected", model)
         return {row["key"]: (row["outcome"], row["run_id"]) for row in rows}
 
     def project(self, model: str, key: str, outcome: str, run_id: str | None) -> None:
@@ -228,7 +264,7 @@ class Ledger:
         """Add a decision together with the tick losses it saw, all or nothing."""
 
         def work(c: Connection) -> Entry:
-            entry = _append(c, model, "decision", key, facts.as_of, body)
+            entry = _append(c, model, "decision", key, facts.as_of, body, self._parse)
             _put_ticks(c, model, facts.champion, facts.ticks, micros(facts.as_of))
             return entry
 
@@ -312,31 +348,37 @@ class Ledger:
 
 
 def _head(c: Connection, model: str) -> Head:
-    row = c.execute(sa.select(db.heads).where(db.heads.c.model == model)).mappings().first()
+    row = c.execute(_HEAD, {"model": model}).mappings().first()
     return Head(row["head"], row["epoch"], row["version"]) if row else Head()
 
 
-def _find(c: Connection, model: str, kind: str, key: str) -> Entry | None:
-    e = db.entries.c
-    row = c.execute(sa.select(db.entries).where(e.model == model, e.kind == kind, e.key == key)).mappings().first()
-    return _entry(row) if row else None
+def _find(c: Connection, model: str, kind: str, key: str, parse: Parse = json.loads) -> Entry | None:
+    row = c.execute(_FIND, {"model": model, "kind": kind, "key": key}).mappings().first()
+    return _entry(row, parse) if row else None
 
 
-def _append(c: Connection, model: str, kind: str, key: str, as_of: datetime, body: Mapping[str, Any]) -> Entry:
-    if (found := _find(c, model, kind, key)) is not None:
+def _append(
+    c: Connection,
+    model: str,
+    kind: str,
+    key: str,
+    as_of: datetime,
+    body: Mapping[str, Any],
+    parse: Parse = json.loads,
+) -> Entry:
+    if (found := _find(c, model, kind, key, parse)) is not None:
         return found
-    h = db.heads.c
     # The row lock makes writers queue on PostgreSQL; the primary key (model, seq) refuses the rest.
-    chain = c.execute(sa.select(h.seq, h.tail).where(h.model == model).with_for_update()).first()
+    chain = c.execute(_CHAIN, {"model": model}).first()
     if chain is None:
         c.execute(db.heads.insert().values(model=model))
     seq, prev = (chain.seq + 1, chain.tail) if chain is not None else (1, "")
     text = canonical({**body, "as_of": as_of})
     digest = chain_digest(prev, kind, key, text)
-    c.execute(db.heads.update().where(h.model == model).values(seq=seq, tail=digest))
+    c.execute(_LINK, {"of": model, "last": seq, "end": digest})
     row = {"seq": seq, "kind": kind, "key": key, "as_of": micros(as_of), "record": text, "digest": digest}
-    c.execute(db.entries.insert().values(model=model, prev=prev, **row))
-    return Entry(seq, kind, key, as_of, json.loads(text), digest)
+    c.execute(_ENTRY, {"model": model, "prev": prev, **row})
+    return Entry(seq, kind, key, as_of, parse(text), digest)
 
 
 def _prepare(c: Connection, model: str, new: Promotion) -> Promotion:
@@ -426,8 +468,7 @@ def _upsert(c: Connection, table: sa.Table, key: Mapping[str, Any], values: Mapp
 
 
 def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLoss], cut: int) -> None:
-    t = db.ticks.c
-    known = c.execute(sa.select(t.start, t.label_cut).where(t.model == model, t.champion == champion))
+    known = c.execute(_CUTS, {"model": model, "champion": champion})
     cuts = {row.start: row.label_cut for row in known}
     rows = {
         micros(tick.start): {
@@ -439,14 +480,15 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
     new = [{"model": model, "champion": champion, "start": at, **row} for at, row in rows.items() if at not in cuts]
     later = [{"at": at, **row} for at, row in rows.items() if at in cuts and cuts[at] <= cut]
     if new:
-        c.execute(db.ticks.insert(), new)
+        c.execute(_TICKS, new)
     if later:
+        t = db.ticks.c
         here = (t.model == model, t.champion == champion, t.start == sa.bindparam("at"))
         c.execute(db.ticks.update().where(*here), later)
 
 
-def _entry(row: RowMapping) -> Entry:
-    return Entry(row["seq"], row["kind"], row["key"], time_of(row["as_of"]), json.loads(row["record"]), row["digest"])
+def _entry(row: RowMapping, parse: Parse = json.loads) -> Entry:
+    return Entry(row["seq"], row["kind"], row["key"], time_of(row["as_of"]), parse(row["record"]), row["digest"])
 
 
 def _promotion(row: RowMapping) -> Promotion:

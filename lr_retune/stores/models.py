@@ -143,10 +143,16 @@ class MemoryModels:
 
 
 class FileModels:
-    """Model files in one folder each, named by their digest."""
+    """Model files in one folder each, named by their digest.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Parameters
+    ----------
+    durable
+        Whether what was put survives a power cut; a cache need not, since torn files are noticed and made again.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder, self._durable = folder, durable
 
     def put(self, files: Files) -> str:
         digest = files_digest({safe_name(name): data for name, data in files.items()})
@@ -227,11 +233,13 @@ class FileModels:
             for name, data in files.items():
                 with (draft / name).open("xb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if self._durable:
+                        file.flush()
+                        os.fsync(file.fileno())
             draft.chmod(0o755)
             self._swap_in(draft, place)
-            _sync(self.folder)
+            if self._durable:
+                _sync(self.folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 

@@ -60,7 +60,7 @@ class Shown(Known):
         shown, run = self.ledger.projected(self.name).get(settlement.key, ("", None))
         if again or shown != outcome or run is None:
             record = self._entry(settlement).record
-            pages = {"decision.json": canonical(record), **attachments}
+            pages = {"decision.json": canonical(record), **attachments} if self.shows else attachments
             trials = record["result"]["trials"]
             run = self.registry.log_decision(self.name, {**record, "outcome": outcome}, trials, pages)
             self.ledger.project(self.name, settlement.key, outcome, run)
