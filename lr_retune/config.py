@@ -353,7 +353,7 @@ class Policy(Section):
     """When something is worth doing."""
 
     profile: Literal["careful", "cheap_retrain"] = "careful"  # sets what is not named of the keys in PROFILES
-    max_age: Duration = timedelta(days=30)
+    max_age: Duration = timedelta(days=30)  # where it is not given: 30 ticks, if these are longer than a day
     max_search_age: Duration = timedelta(days=180)
     cooldown: int = Field(default=3, ge=0)  # ticks after a settled decision
     min_rows: int = Field(default=200, ge=1)
@@ -629,6 +629,14 @@ class Config(Section):
             tick = shown(self.schedule.tick)
             why = f"must hold gates.min_ticks = {self.gates.min_ticks} ticks of {tick}, or no challenger can ever pass"
             raise law("window.holdout", f"{why}, got {shown(window.holdout)} = {held}")
+        return self
+
+    @model_validator(mode="after")
+    def _age_in_ticks(self) -> Self:
+        day = timedelta(days=1)
+        if "max_age" not in self.policy.model_fields_set and self.schedule.tick > day:
+            aged = self.policy.model_copy(update={"max_age": self.policy.max_age // day * self.schedule.tick})
+            object.__setattr__(self, "policy", aged)  # frozen for others
         return self
 
     @model_validator(mode="after")

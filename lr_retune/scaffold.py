@@ -416,7 +416,7 @@ def _lines(title: str, sight: Sight, data: dict[str, str]) -> list[str]:
         ),
         *_keys(
             "policy",
-            max_age=("30d", "look again after that long, however calm it is"),
+            max_age=(format_duration(30 * max(sight.tick, timedelta(days=1))), "look again after that, however calm"),
             max_search_age=("180d", "search the learning rate anew after that long"),
             cooldown=(3, "ticks of rest after a settled decision"),
         ),

@@ -51,6 +51,16 @@ def test_three_tables_are_enough(tmp_path: Path) -> None:
     assert config.root == tmp_path.resolve()
 
 
+def test_an_age_counts_ticks_that_are_longer_than_a_day_unless_it_is_given(tmp_path: Path) -> None:
+    weekly = '\n[schedule]\ntick = "7d"\n[window]\nvalid = "56d"\nholdout = "84d"\n'
+    for more, days in (("", 30), ('\n[schedule]\ntick = "1h"\n', 30), (weekly, 210)):
+        assert loaded(tmp_path, GOOD + more).policy.max_age == timedelta(days=days)
+    given = loaded(tmp_path, GOOD + weekly + '[policy]\nmax_age = "30d"\n')
+    assert given.policy.max_age == timedelta(days=30)
+    again = parse_config(loaded(tmp_path, GOOD + weekly).model_dump(mode="json", exclude_none=True), root=tmp_path)
+    assert again.policy.max_age == timedelta(days=210)
+
+
 # ── one clear line per fault ──────────────────────────────────────────────────────────────────────
 @pytest.mark.fault("B1")
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def test_it_prints_the_same_figures_twice_and_walks_once(
 
     setup = Setup("regression", "mae", day(100), day(140), 1, 1)
     monkeypatch.setattr(measure, "configured", configured)
-    monkeypatch.setattr(measure, "SETS", {"demo": setup})
-    monkeypatch.setattr(measure, "LOOKS", {"demo": 10})
-    words = ["policies", "--sets", "demo", "--cache", str(tmp_path / "cache"), "--arms", "never,policy,grid10/10"]
+    monkeypatch.setattr(measure, "SETUPS", {"demo": setup})
+    monkeypatch.setattr(measure, "CLOCK", {"demo": 10})
+    words = ["policies", "--sets", "demo", "--cache", str(tmp_path / "cache"), "--arms", "never,policy,clock+grid10"]
     monkeypatch.setattr(sys, "argv", words)
     printed = []
     for _ in range(2):
@@ -35,7 +35,7 @@ def test_it_prints_the_same_figures_twice_and_walks_once(
         monkeypatch.setattr(measure, "_walked", None)  # nothing is walked a second time
     assert printed[0] == printed[1]
     rows = [line.split() for line in printed[0].splitlines() if line.startswith("demo ")]
-    assert [row[1] for row in rows] == ["never", "policy", "grid10/10"]
+    assert [row[1] for row in rows] == ["never", "policy", "clock+grid10"]
     assert rows[0][3:7] != rows[1][3:7]
     assert "above by .5 %" in printed[0]
 

@@ -1,18 +1,19 @@
 """What our default would have brought on every shared set: ``python -m tests.benchmarks.policies``.
 
-Each set of ../shared/data is walked at 24 to 51 run times, on at most 24,000 rows (the simulated fraud: 72,000, or no
-holdout would hold 20 frauds), holdout, gates and late labels as in production. All figures but seconds are the same on
-every run. Answers are kept in a folder, so a benchmark that was stopped is taken up where it was.
+Each set of ../shared/data is walked at every tick, as a scheduled job would, on at most 24,000 rows (the simulated
+fraud: 72,000, or no holdout would hold 20 frauds), holdout, gates and late labels as in production. All figures but
+seconds are the same on every run. Answers are kept in a folder, so a benchmark that was stopped is taken up where it
+was; each set of ``--sets`` may be asked in a process of its own, and the last one prints them all.
 
 - ``loss``: of the set's metric, every row scored by the model in production when it came (prequential).
 - ``excess %``: above the best line of the set in this table; ``never %``: above never.
-- ``ticks %``, ``runs %``: retrained, of the calendar's ticks and of run times (which lie 2 to 39 ticks apart).
-- ``work %``: counted work (probes and final refits included) of a search by grid10 at
-  every run; that is measured at every tenth run (line ``grid10/10``) and taken ten times.
-- ``policy-ungated``: our trigger without its judge; ``always-ungated``: a clock without one.
-- variants of our default: ``none`` does not refit what passed; ``age-90d`` looks again after 90 days instead of 30;
-  ``short`` and ``long`` halve and double train, valid and holdout. The last table chooses among those that every set
-  was walked by, by leave-one-set-out.
+- ``ticks %``: retrained, of all ticks; ``most``: of the set where it is most.
+- ``work %``: counted work (searches, refits, final refits and probes) of a search by grid10 at every tick; that is
+  measured by ``clock+grid10``, which searches every few months, and taken for all ticks.
+- ``policy-ungated``: our trigger without its judge; ``clock``: a refit every week or two, judged and unjudged.
+- variants of our default: ``cheap`` is the other profile; ``none`` does not refit what passed; ``age-60`` and
+  ``age-90`` look again after as many ticks instead of 30; ``short`` and ``long`` halve and double train, valid and
+  holdout. The last table chooses among those that every set was walked by, by leave-one-set-out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How much faster a replay is than the naive loop: ``python -m tests.benchmarks.policies.speed``.
 
-One set of ../shared/data, every arm of the benchmark, the same run times. Naive: each policy by itself, every look read
+One set of ../shared/data, the policies of `arms_of`, the same run times. Naive: each policy by itself, every look read
 from the file, every model trained. CPU seconds of this process; the ledgers of all policies are the same byte for byte.
 
 - ``first``: rows read once, answers shared between the policies, nothing kept from earlier.
@@ -23,9 +23,9 @@ from typing import TypeVar
 from lr_retune.config import Config
 from lr_retune.plugins import Plugins, load_plugins
 from lr_retune.replay import Arm, Walk, World, instants
-from lr_retune.replay.arms import overridden
+from lr_retune.replay.arms import arm, overridden
 from lr_retune.replay.cache import Cache
-from tests.benchmarks.policies.measure import LOOKS, ROWS, SEARCH, arms_of
+from tests.benchmarks.policies.measure import CLOCK, ROWS, SEARCH, SETUPS, variants
 from tests.benchmarks.sets import SETS, configured
 
 T = TypeVar("T")
@@ -45,6 +45,15 @@ class Alone(World):
 
     def _sharing(self, config: Config, plugins: Plugins) -> Plugins:
         return replace(plugins, feeds=self._feeds)  # and fits of its own
+
+
+def arms_of(config: Config, clock: int) -> list[Arm]:
+    """Everybody a team might ask for, and variants of our default."""
+    timers = [f"timer:{clock * n}" for n in (2, 4, 8)]
+    named = ("never", "policy", "always", *timers, "always-ungated", "fixed-05", "metric-5pct", "evidently-default")
+    cheap = overridden("cheap", {"policy": {"profile": "cheap_retrain"}}, config)
+    ungated = Arm("policy-ungated", gated=False)
+    return [*map(arm, named), arm(f"timer+search:{clock * 10}"), ungated, cheap, *variants(config)]
 
 
 def compared(config: Config, times: Sequence[datetime], arms: Sequence[Arm], cache: Path) -> list[str]:
@@ -84,13 +93,13 @@ def main() -> None:
     parser.add_argument("--set", default="bank_marketing", choices=list(SETS))
     parser.add_argument("--runs", type=int, default=20)
     asked = parser.parse_args()
-    setup, look = SETS[asked.set], LOOKS[asked.set]
+    setup, clock = SETUPS[asked.set], CLOCK[asked.set]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         most = ROWS.get(asked.set, 24_000)
         config = configured(asked.set, setup, place, "after_pass", most=most, more={"search": SEARCH})
-        times = instants(config, setup.start, setup.end, look)[: asked.runs + 1]
-        sys.stdout.write("\n".join(compared(config, times, arms_of(config, look), place / "cache")) + "\n")
+        times = instants(config, setup.start, setup.end, clock)[: asked.runs + 1]
+        sys.stdout.write("\n".join(compared(config, times, arms_of(config, clock), place / "cache")) + "\n")
 
 
 if __name__ == "__main__":

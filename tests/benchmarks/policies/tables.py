@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 
-from tests.benchmarks.policies import measure
 from tests.benchmarks.policies.measure import GRID, Line
 
-OURS = ("policy", "none", "age-90d", "short", "short-none", "long", "long-none")
-HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>7}"
+OURS = ("policy", "none", "age-60", "age-90", "cheap", "short", "short-none", "long", "long-none")
+HEAD = "{:<20} {:<18} {:>9} {:>9} {:>8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>8} {:>7} {:>7}"
 Found = Mapping[str, Sequence[Line]]
 
 
 def lines(found: Found) -> Iterator[str]:
     """All of them."""
-    columns = ("set", "arm", "loss", "excess %", "never %", "runs", "retrains", "promoted", "rollback", "holds")
-    yield HEAD.format(*columns, "ticks %", "runs %", "work %", "CPU s")
+    columns = ("set", "arm", "loss", "excess %", "never %", "ticks", "retrains", "promoted", "rollback", "holds")
+    yield HEAD.format(*columns, "ticks %", "work %", "CPU s")
     for name, each in found.items():
         for line in each:
             counts = (line.runs, line.retrains, line.promotions, line.rollbacks, line.holds)
             shown = (f"{line.loss:.4g}", f"{_excess(line, each):.2f}", f"{_above(line, each, 'never'):+.2f}", *counts)
-            often = f"{_of_ticks(line, name):.1f}", f"{_of_runs(line):.0f}"
-            yield HEAD.format(name, line.arm, *shown, *often, _work(line, each), f"{line.cpu_s:.0f}")
+            often = f"{_of_ticks(line):.1f}"
+            yield HEAD.format(name, line.arm, *shown, often, _work(line, each), f"{line.cpu_s:.0f}")
     yield from ("", *_over_sets(found), "", *_left_out(found))
 
 
 def _over_sets(found: Found) -> Iterator[str]:
-    form = "{:<18} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>12} {:>8} {:>14}"
+    form = "{:<18} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>12} {:>8} {:>14}"
     yield "excess over the best line of each set, over the sets"
-    figures = ("median %", "mean %", "worst %", "ticks %", "runs %", "work %")
+    figures = ("median %", "mean %", "worst %", "ticks %", "most", "work %", "most")
     yield form.format("arm", *figures, "never: mean", "worst", "above by .5 %")
-    by_name = [(name, {line.arm: line for line in each}) for name, each in found.items()]
     for arm in dict.fromkeys(line.arm for each in found.values() for line in each):
         held = [(line, each) for each in found.values() for line in each if line.arm == arm]
         excess = [_excess(*pair) for pair in held]
         never = [_above(*pair, "never") for pair in held]
         shown = (f"{value:.2f}" for value in (median(excess), fmean(excess), max(excess)))
-        work = [value for pair in held if (value := _share(*pair)) is not None]
-        often = [f"{fmean(_of_ticks(each[arm], name) for name, each in by_name if arm in each):.1f}"]
-        often.append(f"{fmean(_of_runs(line) for line, _ in held):.1f}")
-        more = (*often, f"{fmean(work):.1f}" if work else "–")
+        more = [*_mean_and_most(_of_ticks(line) for line, _ in held), *_mean_and_most(_share(*pair) for pair in held)]
         yield form.format(arm, *shown, *more, f"{fmean(never):+.2f}", f"{max(never):+.2f}", sum(v > 0.5 for v in never))
 
 
@@ -76,20 +71,21 @@ def _above(line: Line, each: Sequence[Line], arm: str) -> float:
     return float("nan") if base is None else (line.loss / base.loss - 1) * 100
 
 
-def _of_runs(line: Line) -> float:
+def _of_ticks(line: Line) -> float:
     return 100 * line.retrains / max(line.runs, 1)
 
 
-def _of_ticks(line: Line, name: str) -> float:
-    return _of_runs(line) / measure.LOOKS[name]
-
-
 def _share(line: Line, each: Sequence[Line]) -> float | None:
-    """Work as a share of a grid at every run."""
+    """Work as a share of a grid at every tick."""
     grid = _of(each, GRID)
     if grid is None or not grid.retrains:
         return None
     return 100 * line.row_steps / (grid.row_steps / grid.retrains * grid.runs)
+
+
+def _mean_and_most(values: Iterable[float | None]) -> tuple[str, str]:
+    known = [value for value in values if value is not None]
+    return (f"{fmean(known):.1f}", f"{max(known):.1f}") if known else ("–", "–")
 
 
 def _work(line: Line, each: Sequence[Line]) -> str:
