@@ -146,5 +146,8 @@ def _drift(
     config: Config, feed: Feed, models: tuple[FittedModel, FittedModel], champion: Champion, span: Span
 ) -> tuple[ColumnDrift, ...]:
     limit, ((a, before), (b, now)) = config.watch.drift_threshold, compared(config, feed, models, champion, span)
-    columns = column_drift(a, b, champion.contract.inputs, champion.importance, limit)
+    met = (champion.mode, champion.contract, champion.reference, span, tuple(sorted(champion.importance.items())))
+    columns = feed.once(
+        ("drift", *met), lambda: column_drift(a, b, champion.contract.inputs, champion.importance, limit)
+    )
     return (*columns, score_drift(before[0], now[0], limit))

@@ -58,6 +58,11 @@ _CUTS = sa.select(db.ticks.c.start, db.ticks.c.label_cut).where(
     db.ticks.c.model == _MODEL, db.ticks.c.champion == sa.bindparam("champion")
 )
 _TICKS = db.ticks.insert()
+_LATER = db.ticks.update().where(
+    db.ticks.c.model == sa.bindparam("of"),
+    db.ticks.c.champion == sa.bindparam("by"),
+    db.ticks.c.start == sa.bindparam("at"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,13 +483,13 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
         for tick in ticks
     }  # fmt: skip
     new = [{"model": model, "champion": champion, "start": at, **row} for at, row in rows.items() if at not in cuts]
-    later = [{"at": at, **row} for at, row in rows.items() if at in cuts and cuts[at] <= cut]
+    later = [
+        {"of": model, "by": champion, "at": at, **row} for at, row in rows.items() if at in cuts and cuts[at] <= cut
+    ]
     if new:
         c.execute(_TICKS, new)
     if later:
-        t = db.ticks.c
-        here = (t.model == model, t.champion == champion, t.start == sa.bindparam("at"))
-        c.execute(db.ticks.update().where(*here), later)
+        c.execute(_LATER, later)
 
 
 def _entry(row: RowMapping, parse: Parse = json.loads) -> Entry:
