@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -20,9 +21,10 @@ READ_OF_POLICY = ("min_rows",)
 class Once:
     """Remembers what was made; where that grows too large, what was asked for longest ago is forgotten."""
 
-    def __init__(self) -> None:
-        self._made: dict[Any, tuple[Any, int]] = {}  # with its bytes, the newest last
+    def __init__(self, spare: Callable[[float], None]) -> None:
+        self._made: dict[Any, tuple[Any, int, float]] = {}  # with its bytes and CPU seconds, the newest last
         self._size = 0
+        self._spare = spare  # told CPU seconds that were not spent again
 
     def of(self, config: Config, feeds: Feeds) -> Feeds:
         """Feeds in memory that remember what was made of them under a configuration."""
@@ -32,16 +34,18 @@ class Once:
 
     def _once(self, read: str, asked: Any, make: Callable[[], Any]) -> Any:
         key = (read, asked)
-        found, size = self._made.pop(key, (None, 0))
-        if found is None:
+        if (known := self._made.pop(key, None)) is None:
+            started = time.process_time()
             found = make()
-            size = _held(found)
-            self._size += size
-        self._made[key] = found, size
+            known = found, _held(found), time.process_time() - started
+            self._size += known[1]
+        else:
+            self._spare(known[2])
+        self._made[key] = known
         while self._size > MOST:
             oldest = next(iter(self._made))
             self._size -= self._made.pop(oldest)[1]
-        return found
+        return known[0]
 
 
 def _held(made: Any) -> int:

@@ -117,7 +117,7 @@ def _itself(family: Family) -> Family:
     return family
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Fit:
     name: Name
     told: Told
@@ -201,7 +201,10 @@ class SharedFits:
                 self._part(fit)
         lacking = [fit for fit in fits if fit.lacks(steps)]
         self._train(lacking, [fit.done + steps - fit.trained for fit in lacking])
-        return [fit.take(steps) for fit in fits]
+        parts = [fit.take(steps) for fit in fits]
+        known = [fit.told.step_s * len(part) for fit, part in zip(fits, parts, strict=True) if fit not in lacking]
+        self._spare(sum(known))
+        return parts
 
     def set_rate(self, which: int, learning_rate: float) -> None:
         """Steer a fit, which is nobody else's from now on."""

@@ -115,7 +115,7 @@ class World:
         plugins = load_plugins(config)
         self._feeds = held(config, plugins.feeds)
         self.cache = Cache(cache, Prints(self._feeds, times).until)
-        self._once, self._answers = Once(), Answers(self.cache.spare)
+        self._once, self._answers = Once(self.cache.spare), Answers(self.cache.spare)
         self.plugins = self._sharing(config, plugins)
         self._served: dict[tuple[str, Span], tuple[Rows, np.ndarray]] = {}
         stores = Stores.in_memory(config, self.cache.models)
