@@ -195,6 +195,25 @@ def test_rows_that_were_made_once_are_those_that_would_be_made(config: Config, m
     assert not kept._made
 
 
+def test_where_not_all_fits_policies_still_share_the_early_times(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, made = Once(lambda _seconds: None), list[int]()
+    feeds = kept.of(config, load_feeds(config))
+    assert feeds.once is not None
+    monkeypatch.setattr(once, "MOST", 60 * once.ENTRY)
+
+    def walk() -> int:
+        made.clear()
+        for time in range(100):
+            for _again in range(2):
+                feeds.once(time, lambda: made.append(time) or "made")  # noqa: B023 - asked at once
+        return len(made)
+
+    assert walk() == 100
+    assert 40 <= walk() <= 75
+
+
 def test_a_feed_reads_no_more_of_the_configuration_than_the_key_of_its_rows_holds(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

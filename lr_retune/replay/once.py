@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from lr_retune.config import Config
 from lr_retune.records import Feeds, Rows, content_digest
 
-MOST = 512 * 1024**2  # bytes of rows
+MOST = 256 * 1024**2  # bytes of rows
+RECENT = 32  # entries that one look asks for again, more or less
 ENTRY = 1024  # bytes of anything else
 # Of the configuration, all that `Feed.rows`, `sample` and `check` read; a test holds them to that.
 READ = ("data", "labels", "predictions", "schedule", "task", "model", "watch", "seed")
@@ -19,7 +21,11 @@ READ_OF_POLICY = ("min_rows",)
 
 
 class Once:
-    """Remembers what was made; where that grows too large, what was asked for longest ago is forgotten."""
+    """Remembers what was made, as far as there is room.
+
+    Policies walk the same times one after the other: where all of it is too much, those who forgot the oldest would
+    have forgotten everything when the next policy begins. So the early times stay, and the present look.
+    """
 
     def __init__(self, spare: Callable[[float], None]) -> None:
         self._made: dict[Any, tuple[Any, int, float]] = {}  # with its bytes and CPU seconds, the newest last
@@ -43,8 +49,8 @@ class Once:
             self._spare(known[2])
         self._made[key] = known
         while self._size > MOST:
-            oldest = next(iter(self._made))
-            self._size -= self._made.pop(oldest)[1]
+            passed = next(islice(reversed(self._made), RECENT, None), next(iter(self._made)))
+            self._size -= self._made.pop(passed)[1]
         return known[0]
 
 
