@@ -20,10 +20,11 @@ from lr_retune.families.lightgbm import LightGBM
 from lr_retune.families.sgd import SGD
 from lr_retune.plugins import load_feeds
 from lr_retune.records import Family, Fits, Span
-from lr_retune.replay import once, shared
+from lr_retune.replay import once, remembered
 from lr_retune.replay.held import held
 from lr_retune.replay.once import READ, READ_OF_POLICY, Once
-from lr_retune.replay.shared import Answers, SharedFamily
+from lr_retune.replay.remembered import Answers
+from lr_retune.replay.shared import SharedFamily
 from lr_retune.steps.loaded import Loaded
 from lr_retune.testing import check_family, toy_data
 from tests.worlds import day, world
@@ -145,7 +146,7 @@ def test_rows_seeds_and_questions_are_told_apart() -> None:
 
 
 def test_what_is_remembered_is_bounded_and_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "MOST", 1)
+    monkeypatch.setattr(remembered, "MOST", 1)
     answers, found = Answers(lambda _seconds: None), list[Any]()
     for seed in (0, 1, 0):
         fits = sharing("sgd", answers).start(DATA["binary"], seed=seed)

@@ -25,7 +25,8 @@ from lr_retune.replay.cache import Cache
 from lr_retune.replay.glance import glance
 from lr_retune.replay.held import EVER, Prints, held
 from lr_retune.replay.once import Once
-from lr_retune.replay.shared import Answers
+from lr_retune.replay.remembered import Answers
+from lr_retune.replay.shared import shared
 from lr_retune.retune import first_model, retune
 from lr_retune.stores.promotion import Stores
 from lr_retune.watch.policy import decide
@@ -171,7 +172,7 @@ class World:
 
     def _sharing(self, config: Config, plugins: Plugins) -> Plugins:
         """The parts of a configuration over the rows in memory, with what policies share of both."""
-        feeds, family = self._once.of(config, self._feeds), self._answers.shared(config, plugins.family)
+        feeds, family = self._once.of(config, self._feeds), shared(config, plugins.family, self._answers)
         return replace(plugins, feeds=feeds, family=family)
 
     def _dressed(self, arm: Arm) -> tuple[Config, Plugins]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from lr_retune.errors import ConfigError, ConflictError, DependencyError, IntegrityError
 from lr_retune.records import Facts, TickLoss, canonical, content_digest, micros, plain
-from lr_retune.stores import migrations
+from lr_retune.stores import migrations, statements
 from lr_retune.stores import schema as db
 from lr_retune.stores.chain import REGISTERED, chain_digest, time_of
 from lr_retune.stores.engine import in_memory, is_busy, open_engine, parse
@@ -31,38 +31,6 @@ ATTEMPTS = 4  # of a whole transaction, each with the driver's own busy timeout
 PAUSE = 0.25  # seconds after a lost connection, then twice as long: a server that restarts is soon back
 RECENT = 16  # entries whose records are kept parsed, of a ledger in memory: nobody changes a record
 Parse = Callable[[str], Any]
-
-# What every run asks is built once: building a statement takes longer than answering it.
-_MODEL: sa.BindParameter[str] = sa.bindparam("model")
-_FIND = sa.select(db.entries).where(
-    db.entries.c.model == _MODEL, db.entries.c.kind == sa.bindparam("kind"), db.entries.c.key == sa.bindparam("key")
-)
-_AFTER = (
-    sa.select(db.entries)
-    .where(db.entries.c.model == _MODEL, db.entries.c.seq > sa.bindparam("after"))
-    .order_by(db.entries.c.seq)
-)
-_HEAD = sa.select(db.heads).where(db.heads.c.model == _MODEL)
-_CHAIN = sa.select(db.heads.c.seq, db.heads.c.tail).where(db.heads.c.model == _MODEL).with_for_update()
-_LINK = (
-    db.heads.update()
-    .where(db.heads.c.model == sa.bindparam("of"))
-    .values(seq=sa.bindparam("last"), tail=sa.bindparam("end"))
-)
-_ENTRY = db.entries.insert()
-_PROMOTION = sa.select(db.promotions).where(
-    db.promotions.c.model == _MODEL, db.promotions.c.decision == sa.bindparam("decision")
-)
-_PROJECTED = sa.select(db.projections).where(db.projections.c.model == _MODEL)
-_CUTS = sa.select(db.ticks.c.start, db.ticks.c.label_cut).where(
-    db.ticks.c.model == _MODEL, db.ticks.c.champion == sa.bindparam("champion")
-)
-_TICKS = db.ticks.insert()
-_LATER = db.ticks.update().where(
-    db.ticks.c.model == sa.bindparam("of"),
-    db.ticks.c.champion == sa.bindparam("by"),
-    db.ticks.c.start == sa.bindparam("at"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +121,14 @@ class Ledger:
         """Entries with seq > ``after``, in order."""
 
         def work(c: Connection) -> list[Entry]:
-            rows = c.execute(_AFTER, {"model": model, "after": after}).mappings()
+            rows = c.execute(statements.AFTER, {"model": model, "after": after}).mappings()
             return [_entry(row, self._parse) for row in rows]
 
         return list(self._read(work, "entries", model, str(after)))
 
     def texts(self, model: str) -> list[str]:
         """The records of all entries as they are kept: canonical JSON, in order."""
-        rows = self._read(lambda c: list(c.execute(_AFTER, {"model": model, "after": 0}).mappings()))
+        rows = self._read(lambda c: list(c.execute(statements.AFTER, {"model": model, "after": 0}).mappings()))
         return [row["record"] for row in rows]
 
     def models(self) -> list[str]:
@@ -195,7 +163,9 @@ class Ledger:
     def promotion(self, model: str, decision: str) -> Promotion | None:
         """The promotion of a decision, or None."""
         asked = {"model": model, "decision": decision}
-        row = self._read(lambda c: c.execute(_PROMOTION, asked).mappings().first(), "promotion", model, decision)
+        row = self._read(
+            lambda c: c.execute(statements.PROMOTION, asked).mappings().first(), "promotion", model, decision
+        )
         return None if row is None else _promotion(row)
 
     def promotions(self, model: str, *states: State) -> list[Promotion]:
@@ -252,7 +222,9 @@ class Ledger:
     # ── what the registry has been shown ──────────────────────────────────────────────────────────
     def projected(self, model: str) -> dict[str, tuple[str, str | None]]:
         """Settlement key → outcome shown and its run."""
-        rows = self._read(lambda c: list(c.execute(_PROJECTED, {"model": model}).mappings()), "projected", model)
+        rows = self._read(
+            lambda c: list(c.execute(statements.PROJECTED, {"model": model}).mappings()), "projected", model
+        )
         return {row["key"]: (row["outcome"], row["run_id"]) for row in rows}
 
     def project(self, model: str, key: str, outcome: str, run_id: str | None) -> None:
@@ -353,12 +325,12 @@ class Ledger:
 
 
 def _head(c: Connection, model: str) -> Head:
-    row = c.execute(_HEAD, {"model": model}).mappings().first()
+    row = c.execute(statements.HEAD, {"model": model}).mappings().first()
     return Head(row["head"], row["epoch"], row["version"]) if row else Head()
 
 
 def _find(c: Connection, model: str, kind: str, key: str, parse: Parse = json.loads) -> Entry | None:
-    row = c.execute(_FIND, {"model": model, "kind": kind, "key": key}).mappings().first()
+    row = c.execute(statements.FIND, {"model": model, "kind": kind, "key": key}).mappings().first()
     return _entry(row, parse) if row else None
 
 
@@ -374,15 +346,15 @@ def _append(
     if (found := _find(c, model, kind, key, parse)) is not None:
         return found
     # The row lock makes writers queue on PostgreSQL; the primary key (model, seq) refuses the rest.
-    chain = c.execute(_CHAIN, {"model": model}).first()
+    chain = c.execute(statements.CHAIN, {"model": model}).first()
     if chain is None:
         c.execute(db.heads.insert().values(model=model))
     seq, prev = (chain.seq + 1, chain.tail) if chain is not None else (1, "")
     text = canonical({**body, "as_of": as_of})
     digest = chain_digest(prev, kind, key, text)
-    c.execute(_LINK, {"of": model, "last": seq, "end": digest})
+    c.execute(statements.LINK, {"of": model, "last": seq, "end": digest})
     row = {"seq": seq, "kind": kind, "key": key, "as_of": micros(as_of), "record": text, "digest": digest}
-    c.execute(_ENTRY, {"model": model, "prev": prev, **row})
+    c.execute(statements.ENTRY, {"model": model, "prev": prev, **row})
     return Entry(seq, kind, key, as_of, parse(text), digest)
 
 
@@ -473,7 +445,7 @@ def _upsert(c: Connection, table: sa.Table, key: Mapping[str, Any], values: Mapp
 
 
 def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLoss], cut: int) -> None:
-    known = c.execute(_CUTS, {"model": model, "champion": champion})
+    known = c.execute(statements.CUTS, {"model": model, "champion": champion})
     cuts = {row.start: row.label_cut for row in known}
     rows = {
         micros(tick.start): {
@@ -487,9 +459,9 @@ def _put_ticks(c: Connection, model: str, champion: str, ticks: Sequence[TickLos
         {"of": model, "by": champion, "at": at, **row} for at, row in rows.items() if at in cuts and cuts[at] <= cut
     ]
     if new:
-        c.execute(_TICKS, new)
+        c.execute(statements.TICKS, new)
     if later:
-        c.execute(_LATER, later)
+        c.execute(statements.LATER, later)
 
 
 def _entry(row: RowMapping, parse: Parse = json.loads) -> Entry:
