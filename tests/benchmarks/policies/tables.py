@@ -43,7 +43,7 @@ def _left_out(found: Found) -> Iterator[str]:
     """For each set the variant that has the least mean excess on all others, and what it then brings."""
     table = {name: {line.arm: _excess(line, each) for line in each} for name, each in found.items()}
     ours = [arm for arm in OURS if all(arm in row for row in table.values())]
-    if len(table) < 3 or len(ours) < 2:
+    if len(table) < 3 or len(ours) < 2 or ours[0] != "policy":
         return
     chosen = {}
     yield "chosen by all other sets: variant, its excess % here, and that of policy"
