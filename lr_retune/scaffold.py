@@ -106,7 +106,8 @@ def first_replay(file: Path, time: str, config: Config) -> str | None:
     ticks = (last - start) // tick
     if ticks < RUNS:
         return None
-    return f"lr-retune replay --from {start:%Y-%m-%d} --to {last:%Y-%m-%d} --every {max(1, ticks // RUNS)}"
+    span = f"--from {start:%Y-%m-%d} --to {last:%Y-%m-%d} --every {max(1, ticks // RUNS)}"
+    return f"lr-retune replay {span} --html replay.html"
 
 
 # ── look ──────────────────────────────────────────────────────────────────────────────────────────

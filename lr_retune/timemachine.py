@@ -86,6 +86,8 @@ def _drawable(file: Path | None) -> None:
     if file is not None and (file.is_dir() or not file.resolve().parent.is_dir()):
         why = "it is a folder" if file.is_dir() else "its folder does not exist"
         raise ConfigError(f"--html {file} cannot be written", why=why, fix="name a file in a folder that is there")
+    if file is not None and file.suffix not in (".svg", ".html"):
+        raise ConfigError(f"--html {file} has no form", fix="let it end in .html, the page, or .svg, the picture alone")
 
 
 def _draw(found: Table, file: Path, title: str) -> None:
@@ -93,3 +95,4 @@ def _draw(found: Table, file: Path, title: str) -> None:
 
     drawn = loss_over_work if file.suffix == ".svg" else page
     file.write_text(drawn(found, title), encoding="utf-8")
+    typer.echo(f"wrote {file}", err=True)

@@ -141,6 +141,8 @@ def test_the_table_counts_what_each_policy_did(tmp_path: Path) -> None:
     fits = {name: row[name].cost.fits - row[name].promotions for name in row}  # what passed was fitted once more
     assert fits["always"] == fits["fixed-05"] == fits["always-ungated"] == 4
     assert fits["always+grid"] == 4 * config.search.points
+    refits = 4 if row["always"].promotions == 0 else pytest.approx(4, abs=1.6 * row["always"].promotions)
+    assert row["always"].refits_worth == refits  # the unit is its own refit, whoever walks beside it
     assert min(each.excess_pct for each in found.policies) == 0
     assert row["never"].excess_pct == pytest.approx((row["never"].loss / min(r.loss for r in found.policies) - 1) * 100)
     assert row["never"].excess_pct == max(each.excess_pct for each in found.policies) > 10

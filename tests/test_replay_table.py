@@ -168,6 +168,13 @@ def test_picture_page_and_lines_name_every_policy_and_cannot_be_steered_by_a_nam
     assert len(drawn) < 30_000
 
 
+def test_a_table_says_how_seldom_its_policies_looked() -> None:
+    daily, seldom = table_of(*FOUR), replace(table_of(*FOUR), every=30)
+    assert "--every 1" not in "\n".join(lines(daily))
+    for told in ("\n".join(lines(seldom)), page(seldom, "demand")):
+        assert "walked every 30 ticks, and a live run looks at each" in told
+
+
 def test_the_command_walks_its_files_and_draws_what_it_found(
     cli: Callable[..., Any], fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +207,7 @@ def test_the_command_walks_its_files_and_draws_what_it_found(
         (("--to", "soon"), "--to 'soon' is no time to run at"),
         (("--html", "absent/page.html"), "its folder does not exist"),
         (("--html", "."), "it is a folder"),
+        (("--html", "page.pdf"), "let it end in .html, the page, or .svg, the picture alone"),
         (("--policy", "absent.toml"), "check its name"),
         (
             ("--policy", "typo.toml"),

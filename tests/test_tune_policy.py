@@ -14,7 +14,7 @@ from lr_retune.judge.blocks import pairs_of
 from lr_retune.records import Cost, HoldoutScores
 from lr_retune.replay import instants
 from lr_retune.replay.table import Row
-from lr_retune.replay.tuned import DEFAULT, NEVER, Settings, Tuned, chosen, grid, holds, toml, tune
+from lr_retune.replay.tuned import DEFAULT, NEVER, Settings, Tuned, _place, chosen, grid, holds, toml, tune
 from tests.conftest import Answer
 from tests.worlds import day, world
 
@@ -126,8 +126,11 @@ def test_both_parts_count_their_own_retrains_and_work_adds_up(tuned: tuple[Confi
 
 def test_parts_of_too_few_run_times_are_refused(tuned: tuple[Config, Tuned]) -> None:
     asked, _ = tuned
-    with pytest.raises(ConfigError, match="to choose by"):
+    with pytest.raises(ConfigError, match="to choose by") as refused:
         tune(asked, instants(asked, day(100), day(140), 4), grid(asked))
+    often = int(refused.value.fix.split("--every ")[1])  # so many ticks apart they would do
+    assert 1 <= often < 4
+    assert _place(instants(asked, day(100), day(140), often), 1 / 3, asked.schedule.tick)
 
 
 def test_the_command_says_when_the_default_is_as_good(

@@ -54,5 +54,5 @@ def replay(
     """
     arms, times = arms_of(against), instants(config, start, end, every)
     with walked(config, times, arms, cache, jobs, progress) as (world, walks):
-        table = replace(tabulate(config, walks), days=(times[-1] - times[0]) / timedelta(days=1))
+        table = replace(tabulate(config, walks), days=(times[-1] - times[0]) / timedelta(days=1), every=every)
         return compared(config, hindsight(world, walks, table))

@@ -89,7 +89,8 @@ def _what(config: Config, table: Table) -> str:
         return f"At {price:,.2f} {config.worth.currency} a refit, {least.name} costs least ({_told(least)})."
     ours = next((row for row in table.policies if row.name == OURS), None)
     if ours is not None and ours.dominated_by is not None:
-        return f"{OURS} ({_told(ours)}) is dominated: {ours.dominated_by} has no more loss for no more work."
+        better = f"{ours.dominated_by} has no more loss for no more work"
+        return f"{OURS} ({_told(ours)}) is dominated: {better}; `lr-retune tune-policy` looks for other settings."
     if ours is not None and ours.best is not None:
         return f"{OURS} ({_told(ours)}) costs least where {_range(ours.best)}."
     told = "; ".join(f"{row.name} where {_range(row.best)}" for row in corners if row.best)

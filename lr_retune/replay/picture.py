@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lr_retune.records import canonical, plain
 from lr_retune.replay.pareto import OURS, hull
-from lr_retune.replay.table import Row, Table
+from lr_retune.replay.table import Row, Table, notes
 from lr_retune.report import svg
 from lr_retune.report.svg import BLUE, BOTTOM, GREEN, INK, LEFT, ORANGE, RIGHT, TOP, Axis
 
@@ -28,6 +28,12 @@ _HEAD = (
     "work in refits",
     "dominated by",
     "oracle +%",
+)
+
+
+_LEGEND = (
+    "a hollow dot: another policy, or a mixture of two, has no more loss for no more work",
+    "orange: your policy",
 )
 
 
@@ -77,7 +83,7 @@ def _names(x: Axis, y: Axis, rows: Sequence[Row]) -> list[str]:
     for row in sorted(rows, key=lambda r: (-r.loss, r.refits_worth)):
         (left, top), color = _place(x, y, row), ORANGE if row.name == OURS else INK
         ends = left > (LEFT + 3 * RIGHT) / 4
-        place = top + 4
+        place = top - 8 if ends else top + 4  # a line to the dot comes from the left
         while any(abs(place - other) < _ROOM and abs(left - seen) < 110 for seen, other in taken):
             place += _ROOM
         taken.append((left, place))
@@ -95,14 +101,14 @@ def page(table: Table, title: str) -> str:
     head = "".join(f"<th scope=col>{svg.safe(name)}</th>" for name in _HEAD)
     island = html.escape(canonical(plain(table)), quote=False)
     safe = svg.safe(title)
-    told = f"{table.ticks} runs over {table.days:.0f} days, {table.rows:,} rows scored by the champion of their time"
+    told = "".join(f"<li>{svg.safe(note)}</li>" for note in [*_LEGEND, *notes(table)])
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{safe}</title>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<style>{_STYLE}</style></head><body><main><h1>{safe}</h1><p>{svg.safe(table.advice)}</p>"
         f"<figure>{loss_over_work(table, title)}</figure>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<p>{told}; work is counted in refits at the old rate.</p>"
+        f"<ul>{told}</ul>"
         f"<details><summary>figures</summary><pre>{island}</pre></details></main></body></html>\n"
     )
 

@@ -9,14 +9,14 @@ from typing import Any
 from lr_retune.answers import table
 from lr_retune.records import iso
 from lr_retune.replay.lived import Lived
-from lr_retune.replay.table import Row, Table
+from lr_retune.replay.table import Row, Table, notes
 
 
 def fields(found: Table) -> dict[str, Any]:
     """The contract's words."""
     oracle = None if found.oracle is None else asdict(found.oracle)
     policies = [asdict(row) for row in found.policies]
-    told = {"policies": policies, "ticks": found.ticks, "rows": found.rows, "days": found.days}
+    told = {"policies": policies, "ticks": found.ticks, "rows": found.rows, "days": found.days, "every": found.every}
     return told | {"oracle": oracle, "advice": found.advice}
 
 
@@ -27,9 +27,8 @@ def lines(found: Table) -> list[str]:
         *("oracle +%", "dominated by", "actions"),
     )
     body = table(head, [_cells(row) for row in found.policies])
-    scored = f"{found.ticks} runs, {found.rows} rows scored by the champion of their time; work is in refits"
     prices = [f"  {row.name} costs least {_range(row)}" for row in found.policies if row.best is not None]
-    return [*body, scored, *prices, *filter(None, [found.advice])]
+    return [*body, *notes(found), *prices, *filter(None, [found.advice])]
 
 
 def _cells(row: Row) -> tuple[Any, ...]:

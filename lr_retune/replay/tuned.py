@@ -5,6 +5,7 @@ What is chosen on a part looks better there than it is, so nothing that is said 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -125,7 +126,7 @@ def tune(
         As `lr_retune.replay.replay`.
     """
     asked = list(candidates)
-    split = times[_place(times, held_out)]
+    split = times[_place(times, held_out, config.schedule.tick)]
     own = [Arm(DEFAULT, config=config), *(_arm(config, each) for each in asked), ARMS[NEVER]]
     with walked(config, times, own, cache, jobs, progress) as (world, walks):
         first = tabulate(config, [_cut(each, times, None, split) for each in walks]).policies
@@ -151,13 +152,15 @@ def tune(
     )
 
 
-def _place(times: Sequence[datetime], held_out: float) -> int:
+def _place(times: Sequence[datetime], held_out: float, tick: timedelta) -> int:
     place = round((len(times) - 1) * (1 - held_out))
     if place < LEAST or len(times) - 1 - place < LEAST:
+        needed = math.ceil(LEAST / min(held_out, 1 - held_out)) + 1
+        often = (times[-1] - times[0]) // tick // needed
         raise ConfigError(
             f"{len(times) - 1} run times give {place} to choose by and {len(times) - 1 - place} to hold out",
             why=f"each part needs {LEAST} at least",
-            fix="widen --from and --to, or run more often with a smaller --every",
+            fix="widen --from and --to" + (f", or run more often: --every {often}" if often else ""),
         )
     return place
 
