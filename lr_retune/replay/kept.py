@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +42,7 @@ def in_use(folder: Path | None) -> Iterator[None]:
     with suppress(OSError):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, fcntl.LOCK_SH):
+    with _locked(folder):
         yield
 
 
@@ -54,7 +53,7 @@ def clear(folder: Path, before: datetime, *, dry_run: bool = False) -> Cleared:
     """
     if not folder.is_dir():
         return Cleared()
-    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+    with _locked(folder, alone=True) as alone:
         if not alone:
             return Cleared(notes=(f"answers of replays in {folder} were left: a replay is running",))
         store = FileModels(folder / "models")
@@ -71,11 +70,11 @@ def clear(folder: Path, before: datetime, *, dry_run: bool = False) -> Cleared:
 
 
 @contextmanager
-def _locked(folder: Path | None, how: int) -> Iterator[bool]:
+def _locked(folder: Path | None, *, alone: bool = False) -> Iterator[bool]:
     """Whether the lock was had; the system releases it when a process dies."""
     handle = None if folder is None else _opened(folder)
     try:
-        yield handle is not None and _had(handle, how)
+        yield handle is not None and _had(handle, alone)
     finally:
         if handle is not None:
             os.close(handle)
@@ -87,9 +86,11 @@ def _opened(folder: Path) -> int | None:
     return None
 
 
-def _had(handle: int, how: int) -> bool:
-    with suppress(OSError):
-        fcntl.flock(handle, how)
+def _had(handle: int, alone: bool) -> bool:
+    with suppress(OSError, ImportError):  # systems without such locks clear nothing
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         return True
     return False
 
