@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIRST_ROWS = 50_000  # enough to tell a row number or an identifier from a feature
 MIN_TICK_ROWS = 5  # median rows of a tick; fewer make its loss mere noise
 TICKS = [timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=28)]
-RUNS = 14  # of a first replay: told within minutes
+RUNS, LOOKS = 14, 60  # trainings and looks of a first replay: told within minutes
 RARE = 0.1  # share of positives below which ranking them is the question
 LABEL_TIMES = ("label_ts", "label_time", "label_at", "label_date", "labelled_at", "labeled_at", "known_at")
 MAX_WAIT = timedelta(days=365)
@@ -94,7 +94,7 @@ def scaffold(
 
 
 def first_replay(file: Path, time: str, config: Config) -> str | None:
-    """The words that replay the newer part of a file in about `RUNS` run times; None where it is too short for that.
+    """The words that replay the newer part of a file at up to `LOOKS` run times; None where it is too short for `RUNS`.
 
     The first model needs train, valid and holdout before it, and gets two fifths of the file where it is longer.
     """
@@ -106,8 +106,9 @@ def first_replay(file: Path, time: str, config: Config) -> str | None:
     ticks = (last - start) // tick
     if ticks < RUNS:
         return None
-    span = f"--from {start:%Y-%m-%d} --to {last:%Y-%m-%d} --every {max(1, ticks // RUNS)}"
-    return f"lr-retune replay {span} --html replay.html"
+    every = max(1, ticks // LOOKS)
+    paces = f"--every {every} --train-every {max(1, ticks // RUNS)}"
+    return f"lr-retune replay --from {start:%Y-%m-%d} --to {last:%Y-%m-%d} {paces} --html replay.html"
 
 
 # ── look ──────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from lr_retune import console
 from lr_retune.console import opened, progress, say, stretch, warn
 from lr_retune.errors import ConfigError, IntegrityError
-from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last
+from lr_retune.words import DEFAULT_CONFIG, Cached, ConfigPath, Every, First, Jobs, Json, Last, TrainEvery
 
 if TYPE_CHECKING:
     from lr_retune.replay import Table
@@ -40,6 +41,7 @@ def replay(
         typer.Option(help="A TOML file that overrides [policy], [worth], [gates] …: one more row, named by its stem."),
     ] = None,
     every: Every = 1,
+    train_every: TrainEvery = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write table and picture to a page; the picture alone for .svg.")
     ] = None,
@@ -55,12 +57,13 @@ def replay(
 
     loaded = console.load(config)
     first, last = stretch(loaded, start, end)
-    arms = chosen(against.split(","), policy or (), loaded)
+    arms = chosen(against.split(","), policy or (), loaded, train_every=train_every)
     _drawable(html)
     place, notes = kept_in(loaded, cache)
     warn(notes)
     with progress("replay") as tell:
         found = walk(loaded, first, last, arms, every=every, cache=place, jobs=jobs, progress=tell)
+    found = dataclasses.replace(found, train_every=train_every)
     say(as_json, answers.answer("replay", **told.fields(found)), told.lines(found))
     if html is not None:
         _draw(found, html, f"{loaded.name}: policies from {first:%Y-%m-%d} to {last:%Y-%m-%d}")

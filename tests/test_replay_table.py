@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,18 @@ def test_picture_page_and_lines_name_every_policy_and_cannot_be_steered_by_a_nam
     assert "<script" not in drawn + whole
     assert drawn in whole
     assert len(drawn) < 30_000
+
+
+def test_what_trains_whatever_it_sees_can_be_asked_to_train_at_fewer_runs_than_others_look() -> None:
+    found = {each.name: each.policy for each in chosen(["never", "policy"], [], config_of(), train_every=14)}
+    plain = {each.name: each.policy for each in chosen(["never", "policy"], [], config_of())}
+    assert {name for name in found if found[name] is not plain[name]} == set(STANDING)
+    for name in STANDING:
+        seen = found[name]
+        assert isinstance(seen, partial)
+        assert seen.keywords == {"ticks": 14, "action": "refit" if name == "always" else "search"}
+    told = "\n".join(lines(replace(table_of(*FOUR), train_every=14)))
+    assert "always, fixed-05 and always+grid trained every 14 ticks" in told
 
 
 def test_a_table_says_how_seldom_its_policies_looked() -> None:

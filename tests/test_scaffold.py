@@ -221,9 +221,10 @@ def test_the_first_replay_of_a_file_is_told_with_its_dates_and_is_one(tmp_path: 
     config = load_config(path, environ={})
     words = first_replay(tmp_path / "rows.parquet", "ts", config)
     assert words is not None
-    start, end, every = (words.split()[n] for n in (3, 5, 7))
+    start, end, every, trains = (words.split()[n] for n in (3, 5, 7, 9))
     times = instants(config, datetime.fromisoformat(f"{start}T00:00+00:00"), day(159), int(every))
-    assert 14 <= len(times) <= 28
+    assert int(every) <= int(trains) // 3
+    assert 14 <= len(times) / int(trains) <= 28
     assert plan_spans(config, times[0], day(0))  # the first model has its history
     assert end == f"{day(159):%Y-%m-%d}"
     assert first_replay(tmp_path / "rows.parquet", "ts", narrowed(config)) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,15 @@ def arm(name: str) -> Arm:
     )
 
 
-def chosen(names: Iterable[str], files: Iterable[Path], config: Config) -> tuple[Arm, ...]:
+def chosen(
+    names: Iterable[str], files: Iterable[Path], config: Config, *, train_every: int | None = None
+) -> tuple[Arm, ...]:
     """What was asked for, with the rows that always stand.
+
+    Parameters
+    ----------
+    train_every
+        Ticks between two trainings of those that train whatever they see; None: they train at every run.
 
     Raises
     ------
@@ -81,12 +88,23 @@ def chosen(names: Iterable[str], files: Iterable[Path], config: Config) -> tuple
     """
     asked = [name.strip() for name in names if name.strip()]
     named = [*asked, *(name for name in STANDING if name not in asked)]
-    found = [*map(arm, dict.fromkeys(named)), *(from_file(path, config) for path in files)]
+    found = [
+        *(paced(arm(name), train_every) for name in dict.fromkeys(named)),
+        *(from_file(path, config) for path in files),
+    ]
     known = [each.name for each in found]
     if twice := next((name for name in known if known.count(name) > 1), None):
         why = "each row of the table is named by its policy, and that of a file by its stem"
         raise ConfigError(f"two policies are named {twice!r}", why=why, fix="rename the file")
     return tuple(found)
+
+
+def paced(arm: Arm, train_every: int | None) -> Arm:
+    """An arm that trains at every run, at so many ticks instead; any other as it is."""
+    if train_every is None or arm.policy not in (always, always_search):
+        return arm
+    action: Action = "refit" if arm.policy is always else "search"
+    return replace(arm, policy=partial(timer, ticks=train_every, action=action))
 
 
 def from_file(path: Path, config: Config) -> Arm:

@@ -121,6 +121,6 @@ def _search(table: Table) -> str:
     old, new = named["always"], named["always+grid"]
     gain = (1 - new.loss / old.loss) * 100 if old.loss > 0 else 0.0
     times = new.cost.row_steps / old.cost.row_steps if old.cost.row_steps else 0.0
-    what = f"Searching the rate at every run changed the loss of refits at the old rate by {0.0 - gain:+.1f} %"
+    what = f"Searching the rate each time changed the loss of refits at the old rate by {0.0 - gain:+.1f} %"
     said = f"{what} for {times:.0f} times the work"
     return f"{said}: not worth it here." if gain < NEXT_TO_NOTHING else f"{said}."

@@ -63,6 +63,7 @@ class Table:
     oracle: Oracle | None = None
     advice: str = ""
     every: int = 1  # ticks from run to run
+    train_every: int | None = None  # of the policies that train whatever they see; None: at every run
 
 
 def notes(table: Table) -> list[str]:
@@ -76,7 +77,10 @@ def notes(table: Table) -> list[str]:
         said.append("oracle +%: above the best schedule of as many trainings, which only hindsight knows")
     if table.every > 1:
         often = f"walked every {table.every} ticks, and a live run looks at each"
-        said.append(f"{often}: alarms and follow-ups come later here; --every 1 walks as production does")
+        so = "--every 1 walks as production does, --train-every spares what trains each time"
+        said.append(f"{often}: alarms and follow-ups come later here; {so}")
+    if table.train_every is not None:
+        said.append(f"always, fixed-05 and always+grid trained every {table.train_every} ticks")
     return said
 
 

@@ -17,6 +17,7 @@ def fields(found: Table) -> dict[str, Any]:
     oracle = None if found.oracle is None else asdict(found.oracle)
     policies = [asdict(row) for row in found.policies]
     told = {"policies": policies, "ticks": found.ticks, "rows": found.rows, "days": found.days, "every": found.every}
+    told["train_every"] = found.train_every
     return told | {"oracle": oracle, "advice": found.advice}
 
 
