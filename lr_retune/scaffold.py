@@ -107,7 +107,7 @@ def first_replay(file: Path, time: str, config: Config) -> str | None:
     if ticks < RUNS:
         return None
     every = max(1, ticks // LOOKS)
-    paces = f"--every {every} --train-every {max(1, ticks // RUNS)}"
+    paces = f"--every {every} --train-every {every * max(1, ticks // RUNS // every)}"
     return f"lr-retune replay --from {start:%Y-%m-%d} --to {last:%Y-%m-%d} {paces} --html replay.html"
 
 
