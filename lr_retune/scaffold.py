@@ -117,8 +117,9 @@ def look(file: Path, label: str, time: str, task: str | None = None) -> Sight:
     first = _read(file, None)
     for column in (label, time):
         _must_exist(column, first.column_names, file)
-    label_time = next((n for n in _label_times(label) if n in first.column_names and _is_time(first, n)), None)
-    table = _read(file, [label, time, *([label_time] if label_time not in (None, label, time) else [])])
+    others = set(first.column_names) - {label, time}
+    label_time = next((n for n in _label_times(label) if n in others and _is_time(first, n)), None)
+    table = _read(file, [label, time, *([] if label_time is None else [label_time])])
     times, values = _times(table, time), _labels(table, label)
     kind, positives = _task(values, label, task)
     tick, tick_rows, ticks = _tick(times)

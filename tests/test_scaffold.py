@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lr_retune.config import Config, load_config, parse_config
@@ -173,6 +173,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 @pytest.mark.fault("A14")
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(names, min_size=4, max_size=4, unique=True))
+@example(["label_date", "y", "step", "x"])  # a word for when labels come, as the name of the time itself
 def test_any_column_name_survives(tmp_path: Path, columns: list[str]) -> None:
     time, label, step, feature = columns
     base = rows(30)
