@@ -25,7 +25,9 @@ Last = Annotated[str, typer.Option("--to", help="Last run time.")]
 Every = Annotated[int, typer.Option(min=1, help="Ticks between two runs.")]
 TrainEvery = Annotated[
     int | None,
-    typer.Option(min=1, help="Ticks between two trainings of always, fixed-05 and always+grid; every run by default."),
+    typer.Option(
+        min=1, help="Ticks between two trainings of policies that train whatever they see; every run by default."
+    ),
 ]
 Cached = Annotated[
     Path | None, typer.Option("--cache", help="Where answers are kept, so that a stopped replay goes on where it was.")

@@ -80,7 +80,9 @@ def notes(table: Table) -> list[str]:
         so = "--every 1 walks as production does, --train-every spares what trains each time"
         said.append(f"{often}: alarms and follow-ups come later here; {so}")
     if table.train_every is not None:
-        said.append(f"always, fixed-05 and always+grid trained every {table.train_every} ticks")
+        said.append(
+            f"policies that train whatever they see (always, fixed-05 …) trained every {table.train_every} ticks"
+        )
     return said
 
 

@@ -16,9 +16,9 @@ def fields(found: Table) -> dict[str, Any]:
     """The contract's words."""
     oracle = None if found.oracle is None else asdict(found.oracle)
     policies = [asdict(row) for row in found.policies]
-    told = {"policies": policies, "ticks": found.ticks, "rows": found.rows, "days": found.days, "every": found.every}
-    told["train_every"] = found.train_every
-    return told | {"oracle": oracle, "advice": found.advice}
+    told = {"policies": policies, "ticks": found.ticks, "rows": found.rows, "days": found.days}
+    paces = {"every": found.every, "train_every": found.train_every}
+    return told | paces | {"oracle": oracle, "advice": found.advice}
 
 
 def lines(found: Table) -> list[str]:
